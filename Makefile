@@ -1,0 +1,83 @@
+# One word per task; each does its own set-up, in .venv. Another interpreter: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install -qq --disable-pip-version-check
+CXX_FILES = $(wildcard cpp_core/*.h cpp_core/*.cc tests/cpp/*.h tests/cpp/*.cc)
+
+# Older ThreadSanitizer runtimes cannot start where the kernel spreads addresses too widely.
+FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+CPP := cpp-default cpp-asan cpp-tsan
+.PHONY: demo test test-all lint format cpp $(CPP) pytest bench wheel-test clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python examples/demo.py
+
+test: lint cpp pytest # the quickest to fail comes first
+
+pytest: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m "not integration" $(PYTEST_ARGS)
+
+test-all: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m integration $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+cpp: $(CPP)
+
+$(CPP): export PATH := $(CURDIR)/$(BIN):$(PATH)
+$(CPP): cpp-%: $(VENV)/dev.stamp
+	$(BIN)/cmake --preset $* --log-level=NOTICE
+	$(BIN)/cmake --build --preset $*
+	$(FIXED_ADDRESSES) $(BIN)/ctest --preset $*
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python benchmarks/throughput.py
+
+# Builds the wheel out of the sdist, and tests it where the checkout cannot be imported by accident.
+wheel-test: $(VENV)/dev.stamp
+	rm -rf build/wheel
+	$(BIN)/python -m build --outdir build/wheel .
+	$(BIN)/python -m venv build/wheel/venv
+	build/wheel/venv/bin/python $(PIP_INSTALL) --constraint constraints.txt "$$(echo build/wheel/*.whl)[dev]"
+	mkdir build/wheel/elsewhere
+	cd build/wheel/elsewhere && ../venv/bin/python -c \
+	  "import envpool_protocol as p; assert 'site-packages' in p.__file__, p.__file__; print('testing', p.__file__)"
+	cd build/wheel/elsewhere && ../venv/bin/python -m pytest "$(CURDIR)/tests" \
+	  -p no:cacheprovider -m "not integration and not slow" $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .nox
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The set-up: the venv, in it this checkout (again whenever the core changes), then the extra that is asked for.
+$(VENV)/pyvenv.cfg:
+	@command -v "$(PYTHON)" >/dev/null || { echo "Missing: $(PYTHON). Debian, Ubuntu: sudo apt-get install" \
+	  "python3 python3-venv python3-dev g++; Fedora: sudo dnf install python3-devel gcc-c++;" \
+	  "macOS: brew install python@3.12"; exit 1; }
+	@$(PYTHON) tools/check_machine.py
+	@echo "Setting up $(VENV): downloads and compiles, a minute or two."
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/core.stamp: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(wildcard cpp_core/*.h cpp_core/*.cc)
+	$(BIN)/python $(PIP_INSTALL) --editable .
+	@touch $@
+
+# The package is there already: pip adds what the extra lacks.
+$(VENV)/%.stamp: $(VENV)/core.stamp constraints.txt
+	$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt "envpool-wrapper[$*]"
+	@touch $@

@@ -1,0 +1,100 @@
+// The one mapping that holds slots and ring, and typed access to its parts.
+//
+// Fresh anonymous memory is zero, and zero is the right start for every word in it. Pages cost nothing before
+// they are touched, so the ring's whole bound is reserved at once and growing is touching.
+// The arena outlives the pool: arrays handed out keep it (batch_ring.h).
+#pragma once
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <utility>
+
+#include "cpp_core/env_queue.h"
+#include "cpp_core/layout.h"
+#include "cpp_core/slot.h"
+
+namespace envpool {
+
+class Mapping {
+ public:
+  explicit Mapping(size_t bytes) : bytes_(bytes) {
+#ifdef MAP_NORESERVE
+    constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+#else
+    constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+#endif
+    void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (at == MAP_FAILED) throw std::bad_alloc();
+    data_ = static_cast<std::byte*>(at);
+  }
+  ~Mapping() { munmap(data_, bytes_); }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  std::byte* data() const { return data_; }
+
+ private:
+  std::byte* data_;
+  size_t bytes_;
+};
+
+// One row of a block: what a stepper writes.
+class Row {
+ public:
+  Row(std::byte* block, uint32_t index, const Layout* layout)
+      : block_(block), index_(index), layout_(layout) {}
+
+  std::byte* leaf(uint32_t which) const {
+    return block_ + layout_->leaf_offsets[which] + index_ * static_cast<size_t>(layout_->state[which].nbytes);
+  }
+  std::byte* obs(uint32_t which) const { return leaf(kFirstObs + which); }
+  template <typename T>
+  void put(uint32_t which, T value) const {
+    *reinterpret_cast<T*>(leaf(which)) = value;
+  }
+
+ private:
+  std::byte* block_;
+  uint32_t index_;
+  const Layout* layout_;
+};
+
+class Arena {
+ public:
+  explicit Arena(Layout layout) : layout_(std::move(layout)), mapping_(layout_.total_bytes) {}
+
+  const Layout& layout() const { return layout_; }
+  ArenaWords& words() const { return *at<ArenaWords>(0); }
+  Slot& slot(uint32_t env) const { return at<Slot>(layout_.slots_at)[env]; }
+  std::byte* action(uint32_t env) const {
+    return mapping_.data() + layout_.actions_at + env * layout_.action_bytes;
+  }
+  BatchHead& head(uint32_t block) const { return at<BatchHead>(layout_.heads_at)[block]; }
+  // Async: the block that rows of batch number `batch` go to.
+  std::atomic<uint32_t>& block_of_batch(uint64_t batch) const {
+    return at<std::atomic<uint32_t>>(layout_.batch_blocks_at)[batch % layout_.num_blocks];
+  }
+  std::byte* block(uint32_t block) const {
+    return mapping_.data() + layout_.blocks_at + block * layout_.block_bytes;
+  }
+  Row row(uint32_t block_id, uint32_t index) const { return Row(block(block_id), index, &layout_); }
+  EnvQueue queue() const {
+    return EnvQueue(&words().queue, at<std::atomic<uint32_t>>(layout_.cells_at),
+                    EnvQueue::cells_for(layout_.num_envs));
+  }
+
+ private:
+  template <typename T>
+  T* at(size_t offset) const {
+    return reinterpret_cast<T*>(mapping_.data() + offset);
+  }
+
+  Layout layout_;
+  Mapping mapping_;
+};
+
+}  // namespace envpool

@@ -1,0 +1,81 @@
+// Which blocks are free, filling, or held by the user. Lives in the caller's private memory.
+//
+// acquire() and may_hold() are the caller's; release() may come from any thread, since an array can die
+// anywhere. Blocks are reused last-in-first-out, so a pool whose batches are dropped at once stays in cache;
+// the ring grows by taking untouched blocks, up to the bound that the arena reserved.
+// `reserve` blocks are never lent to the user, so acquire() cannot fail while at most that many batches are
+// in flight: past that, a batch is handed out as a private copy. The ring holds the arena: whoever holds the
+// ring (each array handed out does) keeps the memory.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "cpp_core/worker.h"
+
+namespace envpool {
+
+class BatchRing {
+ public:
+  // A ring for `reserve` batches in flight and, within `bytes`, up to kMostBlocks in all.
+  static uint32_t blocks_for(size_t block_bytes, uint32_t reserve, size_t bytes) {
+    const size_t fit = bytes / std::max<size_t>(block_bytes, 1);
+    return reserve + static_cast<uint32_t>(std::clamp<size_t>(fit, 2, kMostBlocks));
+  }
+  static constexpr size_t kMostBlocks = 1024;
+
+  BatchRing(std::shared_ptr<Engine> engine, uint32_t reserve)
+      : engine_(std::move(engine)), size_(engine_->arena.layout().num_blocks), reserve_(reserve) {}
+
+  Arena& arena() const { return engine_->arena; }
+
+  bool acquire(uint32_t* block) {
+    std::lock_guard lock(mutex_);
+    if (!free_.empty()) {
+      *block = free_.back();
+      free_.pop_back();
+      return true;
+    }
+    if (touched_ == size_) return false;
+    *block = touched_++;
+    return true;
+  }
+
+  // Whether one more batch may stay with the user.
+  bool try_hold() {
+    std::lock_guard lock(mutex_);
+    if (held_ + reserve_ >= size_) return false;
+    ++held_;
+    return true;
+  }
+
+  void release(uint32_t block, bool was_held) {
+    std::lock_guard lock(mutex_);
+    held_ -= was_held ? 1 : 0;
+    free_.push_back(block);
+  }
+
+  uint32_t held() const { return locked(held_); }
+  uint32_t touched() const { return locked(touched_); }
+  uint32_t size() const { return size_; }
+
+ private:
+  uint32_t locked(const uint32_t& count) const {
+    std::lock_guard lock(mutex_);
+    return count;
+  }
+
+  const std::shared_ptr<Engine> engine_;
+  const uint32_t size_;
+  const uint32_t reserve_;
+  mutable std::mutex mutex_;
+  std::vector<uint32_t> free_;
+  uint32_t touched_ = 0;
+  uint32_t held_ = 0;
+};
+
+}  // namespace envpool

@@ -1,0 +1,30 @@
+// envpool_protocol._core: the engine, compiled once into the wheel. Generated modules plug into it.
+#include <pybind11/pybind11.h>
+
+#include "cpp_core/py_pool.h"
+
+namespace py = pybind11;
+
+namespace {
+
+EnvpoolHost host = {
+    .abi = ENVPOOL_MODULE_ABI,
+    .first_obs = envpool::kFirstObs,
+    .reward_leaf = envpool::kReward,
+    .spec_error = nullptr,
+    .array_data = envpool::array_data,
+    .store = envpool::store_value,
+    .store_reward = envpool::store_reward,
+    .make_array = envpool::make_array,
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+  if (!envpool::import_numpy()) throw py::error_already_set();
+  envpool::register_faults();
+  host.spec_error = envpool::error_class("SpecError").release().ptr();
+  module.attr("abi") = ENVPOOL_MODULE_ABI;
+  module.attr("host") = py::capsule(&host, ENVPOOL_HOST_CAPSULE);
+  envpool::bind_pool(module);
+}

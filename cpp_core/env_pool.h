@@ -1,0 +1,247 @@
+// A pool: send envs to the workers, receive batches. Knows nothing of Python.
+//
+//   send:  caller ── check ids ── give each a row ── slots ── queue ──▶ workers
+//   recv:  workers ── rows of a block ── count ──▶ caller ── block handed out, env ids free again
+//
+// One thread at a time calls a pool (the binding enforces it); workers run beside it. recv is three moves,
+// so that the binding can wait without the GIL and look at signals: begin_recv(), then wait() or step_one()
+// until front_ready(), then take_front(). wait() sleeps until the deadline at the latest.
+//
+// Synchronous (batch_size == num_envs): each send is one batch, received in the order of sends, rows in the
+// order of the request. Asynchronous: rows are the envs that finish first, batch_size of them; fewer only
+// when fewer are in flight.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cpp_core/batch_ring.h"
+#include "cpp_core/fault.h"
+#include "cpp_core/thread_workers.h"
+#include "cpp_core/worker.h"
+
+namespace envpool {
+
+struct PoolOptions {
+  uint32_t num_envs;
+  uint32_t batch_size;
+  uint32_t num_threads;  // 0: inline, the caller steps everything inside recv
+  int32_t thread_affinity_offset;
+};
+
+// A batch that is complete: `rows` rows of `block`.
+struct ReadyBatch {
+  uint32_t block;
+  uint32_t rows;
+  bool failed;
+  bool infos;
+};
+
+class EnvPool {
+ public:
+  // How many batches can be in flight: what the ring must keep back from the user.
+  static uint32_t most_in_flight(uint32_t num_envs, uint32_t batch_size) {
+    if (batch_size < num_envs) return (num_envs + batch_size - 1) / batch_size + 1;
+    return std::min(num_envs, kMostPendingSends);
+  }
+  static constexpr uint32_t kMostPendingSends = 16;
+
+  EnvPool(std::shared_ptr<Engine> engine, const PoolOptions& options)
+      : options_(options),
+        engine_(std::move(engine)),
+        ring_(std::make_shared<BatchRing>(engine_, most_in_flight(options.num_envs, options.batch_size))),
+        in_flight_(options.num_envs, false) {
+    start_workers(options_.num_threads);
+  }
+
+  bool is_async() const { return options_.batch_size < options_.num_envs; }
+  bool is_inline() const { return options_.num_threads == 0; }
+  uint32_t num_in_flight() const { return num_in_flight_; }
+  size_t num_pending_batches() const { return pending_.size(); }
+  bool in_flight(uint32_t env) const { return in_flight_[env]; }
+  const std::shared_ptr<BatchRing>& ring() const { return ring_; }
+  Arena& arena() const { return engine_->arena; }
+  Stepper& stepper() const { return *engine_->stepper; }
+
+  // Throws kActionError, and changes nothing, unless every id is in range, idle, and there once.
+  void check_idle(const int32_t* envs, size_t count) {
+    size_t i = 0;
+    std::string wrong;
+    for (; i < count && wrong.empty(); ++i) wrong = mark(envs[i], envs, i);
+    const size_t marked = wrong.empty() ? i : i - 1;
+    for (size_t k = 0; k < marked; ++k) in_flight_[static_cast<size_t>(envs[k])] = false;
+    if (!wrong.empty()) throw Fault(FaultKind::kActionError, wrong);
+  }
+
+  // Hands checked envs to the workers; their actions lie in the arena already.
+  void submit(Request request, const int32_t* envs, uint32_t count) {
+    uint32_t block = kNoBlock;
+    if (!is_async()) {
+      if (!ring_->acquire(&block)) throw_too_many_pending();
+      open_batch(block, count);
+    }
+    due_.assign(envs, envs + count);
+    for (uint32_t i = 0; i < count; ++i) {
+      Slot& slot = arena().slot(due_[i]);
+      slot.request = request;
+      slot.block = block;
+      slot.row = i;
+      slot.move(SlotEvent::kSend);
+      in_flight_[due_[i]] = true;
+    }
+    num_in_flight_ += count;
+    while (is_async() && pending_.size() * options_.batch_size < num_in_flight_) assign_next_batch();
+    arena().queue().push(due_.data(), count);
+  }
+
+  // Builds or closes every idle env. Wait for it like for a batch, with errand_done().
+  void start_errand(Request request) {
+    due_.clear();
+    for (uint32_t env = 0; env < options_.num_envs; ++env) {
+      if (!in_flight_[env]) due_.push_back(env);
+    }
+    BatchHead& head = arena().words().errands;
+    head.rows_done.store(0, std::memory_order_relaxed);
+    head.failed.store(0, std::memory_order_relaxed);
+    head.rows_expected.store(static_cast<uint32_t>(due_.size()), std::memory_order_relaxed);
+    for (const uint32_t env : due_) {
+      arena().slot(env).request = request;
+      arena().slot(env).move(SlotEvent::kSend);
+    }
+    arena().queue().push(due_.data(), due_.size());
+  }
+  bool errand_done() const { return complete(arena().words().errands); }
+  bool errand_failed() const { return arena().words().errands.failed.load(std::memory_order_relaxed) > 0; }
+
+  void begin_recv() {
+    if (pending_.empty()) {
+      throw Fault(FaultKind::kNothingPendingError,
+                  "recv() with nothing in flight; send(), reset() or async_reset() first");
+    }
+    if (!is_async()) return;
+    // A short batch: fewer envs are in flight than a batch has rows. seq_cst: pairs with publish().
+    front().rows = std::min(options_.batch_size, num_in_flight_);
+    arena().head(front().block).rows_expected.store(front().rows, std::memory_order_seq_cst);
+  }
+  bool front_ready() const { return complete(arena().head(pending_.front().block)); }
+
+  // The front batch, which must be ready. Its envs are idle again.
+  ReadyBatch take_front() {
+    const Batch batch = pending_.front();
+    pending_.pop_front();
+    ++batches_taken_;
+    if (is_async() && batch.rows < options_.batch_size) {
+      // Nothing else is in flight, so no worker is about to take a row: the next batch starts a block.
+      arena().words().next_row.store(batches_taken_ * options_.batch_size, std::memory_order_release);
+    }
+    for (uint32_t i = 0; i < batch.rows; ++i) {
+      in_flight_[*reinterpret_cast<int32_t*>(arena().row(batch.block, i).leaf(kEnvId))] = false;
+    }
+    num_in_flight_ -= batch.rows;
+    const BatchHead& head = arena().head(batch.block);
+    return {batch.block, batch.rows, head.failed.load(std::memory_order_relaxed) > 0,
+            head.infos.load(std::memory_order_relaxed) > 0};
+  }
+
+  // Inline pools: the caller steps the next due env. False: nothing is due.
+  bool step_one(Outcome* outcome) {
+    uint32_t env = 0;
+    if (!arena().queue().try_pop(&env)) return false;
+    *outcome = serve(*engine_, env);
+    return true;
+  }
+
+  // Sleeps until `ready()` may have become true, a signal, or the deadline.
+  template <typename Ready>
+  Wait wait(const Ready& ready, Deadline deadline) {
+    Park& park = arena().words().caller;
+    const uint32_t ticket = park.prepare();
+    if (ready()) {
+      park.cancel();
+      return Wait::kWoken;
+    }
+    return park.sleep(ticket, deadline);
+  }
+
+  void start_workers(uint32_t count) {
+    arena().words().stop.store(false, std::memory_order_seq_cst);
+    if (count > 0) workers_.start(engine_, count, options_.thread_affinity_offset);
+  }
+  bool stop_workers(Deadline deadline) { return workers_.stop(deadline); }
+
+  // With no worker left: whatever is due or waiting to be received is forgotten.
+  void drop_everything() {
+    for (uint32_t env = 0; arena().queue().try_pop(&env);) arena().slot(env).move(SlotEvent::kDrop);
+    in_flight_.assign(options_.num_envs, false);
+    num_in_flight_ = 0;
+    pending_.clear();
+  }
+
+ private:
+  struct Batch {
+    uint32_t block;
+    uint32_t rows;
+  };
+
+  static bool complete(const BatchHead& head) {
+    return head.rows_done.load(std::memory_order_seq_cst) >=
+           head.rows_expected.load(std::memory_order_relaxed);
+  }
+
+  Batch& front() { return pending_.front(); }
+
+  void open_batch(uint32_t block, uint32_t rows) {
+    BatchHead& head = arena().head(block);
+    head.rows_done.store(0, std::memory_order_relaxed);
+    head.failed.store(0, std::memory_order_relaxed);
+    head.infos.store(0, std::memory_order_relaxed);
+    head.rows_expected.store(rows, std::memory_order_relaxed);
+    pending_.push_back({block, rows});
+  }
+
+  void assign_next_batch() {
+    uint32_t block = 0;
+    if (!ring_->acquire(&block)) throw_too_many_pending();
+    const uint64_t number = batches_taken_ + pending_.size();
+    open_batch(block, options_.batch_size);
+    arena().block_of_batch(number).store(block, std::memory_order_release);
+  }
+
+  // Marks the env as in flight, or says what is wrong with it.
+  std::string mark(int32_t env, const int32_t* envs, size_t at) {
+    if (env < 0 || static_cast<uint32_t>(env) >= options_.num_envs) {
+      return "env_id " + std::to_string(env) + " is out of range: this pool has envs 0 to " +
+             std::to_string(options_.num_envs - 1);
+    }
+    if (!in_flight_[static_cast<size_t>(env)]) {
+      in_flight_[static_cast<size_t>(env)] = true;
+      return {};
+    }
+    for (size_t i = 0; i < at; ++i) {
+      if (envs[i] == env) return "env_id " + std::to_string(env) + " is there twice; send each env once";
+    }
+    return "env " + std::to_string(env) + " is still in flight; recv() its result before sending to it again";
+  }
+
+  [[noreturn]] void throw_too_many_pending() const {
+    throw Fault(
+        FaultKind::kPendingCallError,
+        std::to_string(pending_.size()) + " batches are in flight, and that is the limit; recv() first");
+  }
+
+  const PoolOptions options_;
+  const std::shared_ptr<Engine> engine_;
+  const std::shared_ptr<BatchRing> ring_;
+  std::vector<bool> in_flight_;
+  uint32_t num_in_flight_ = 0;
+  std::deque<Batch> pending_;
+  uint64_t batches_taken_ = 0;
+  std::vector<uint32_t> due_;
+  ThreadWorkers workers_;
+};
+
+}  // namespace envpool

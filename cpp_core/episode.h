@@ -1,0 +1,71 @@
+// The rules of an episode: when a step is a reset, when it ends, and what the engine's leaves say.
+//
+// Next-step autoreset, as EnvPool and Gymnasium do it: the step that ends an episode returns its last
+// observation; the next step on that env ignores its action, resets, and returns the first observation with
+// reward 0, both flags false and elapsed_step 0.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "cpp_core/arena.h"
+#include "cpp_core/stepper.h"
+
+namespace envpool {
+
+enum StepType : int32_t { kFirst = 0, kMid = 1, kLast = 2 };
+
+inline void write_engine_leaves(const Row& row, uint32_t env, int32_t elapsed_step, StepType type,
+                                const StepFlags& flags) {
+  row.put<int32_t>(kEnvId, static_cast<int32_t>(env));
+  row.put<int32_t>(kElapsedStep, elapsed_step);
+  row.put<bool>(kTerminated, flags.terminated);
+  row.put<bool>(kTruncated, flags.truncated);
+  row.put<bool>(kDone, flags.terminated || flags.truncated);
+  row.put<bool>(kTrunc, flags.truncated && !flags.terminated);
+  row.put<float>(kDiscount, flags.terminated ? 0.0F : 1.0F);
+  row.put<int32_t>(kStepType, type);
+}
+
+inline void clear_leaf(const Row& row, const Layout& layout, uint32_t leaf) {
+  std::memset(row.leaf(leaf), 0, static_cast<size_t>(layout.state[leaf].nbytes));
+}
+
+// Resets or steps `env` as its slot asks and fills its row, whatever happens.
+inline Outcome play(Arena& arena, Stepper& stepper, int32_t max_episode_steps, uint32_t env,
+                    RowClaim& claim) {
+  Slot& slot = arena.slot(env);
+  const Layout& layout = arena.layout();
+  const bool is_reset = slot.request == Request::kReset || slot.needs_reset;
+  StepFlags flags;
+  Outcome outcome;
+  if (is_reset) {
+    slot.elapsed_step = 0;
+    outcome = stepper.reset(env, slot.reseed ? &slot.seed : nullptr, claim, &flags);
+    if (outcome == Outcome::kOk) slot.reseed = false;
+    flags.terminated = flags.truncated = false;
+  } else {
+    outcome = stepper.step(env, arena.action(env), claim, &flags);
+    if (outcome == Outcome::kOk) {
+      ++slot.elapsed_step;
+      ++slot.steps;
+    }
+    if (slot.elapsed_step >= max_episode_steps) flags.truncated = true;
+  }
+  const Row row = claim.row();
+  if (is_reset || outcome != Outcome::kOk) clear_leaf(row, layout, kReward);
+  if (outcome != Outcome::kOk) {
+    for (uint32_t leaf = kFirstObs; leaf < layout.state.size(); ++leaf) clear_leaf(row, layout, leaf);
+    flags = StepFlags{.terminated = false, .truncated = true, .info = false};
+  }
+  const bool done = flags.terminated || flags.truncated;
+  if (done) ++slot.episodes;
+  slot.needs_reset = done;
+  write_engine_leaves(row, env, slot.elapsed_step, done ? kLast : is_reset ? kFirst : kMid, flags);
+  BatchHead& head = arena.head(claim.block());
+  if (flags.info) head.infos.fetch_add(1, std::memory_order_relaxed);
+  if (outcome == Outcome::kFailed) head.failed.fetch_add(1, std::memory_order_relaxed);
+  return outcome;
+}
+
+}  // namespace envpool

@@ -1,0 +1,115 @@
+// Where everything lies in an arena: one mapping that holds slots, actions, the queue and the ring of blocks.
+//
+//   | ArenaWords | slots | actions | queue cells | batch heads | block of each batch | block 0 | block 1 | …
+//
+// A block holds `batch_size` rows of every state leaf, leaf by leaf, so that each leaf of a batch is one
+// contiguous array. Offsets only, no pointers: the same layout serves a private and a shared mapping.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "cpp_core/env_queue.h"
+#include "cpp_core/leaf.h"
+#include "cpp_core/slot.h"
+
+namespace envpool {
+
+// The leaves that the engine itself writes in every row, before the env's own.
+enum EngineLeaf : uint32_t {
+  kEnvId,
+  kElapsedStep,
+  kReward,
+  kTerminated,
+  kTruncated,
+  kDone,
+  kTrunc,
+  kDiscount,
+  kStepType,
+  kFirstObs,
+};
+
+inline std::vector<EnvpoolLeaf> state_leaves(EnvpoolDType reward, const EnvpoolLeaf* obs, size_t num_obs) {
+  std::vector<EnvpoolLeaf> leaves = {
+      scalar_leaf("env_id", kInt32),     scalar_leaf("elapsed_step", kInt32),
+      scalar_leaf("reward", reward),     scalar_leaf("terminated", kBool),
+      scalar_leaf("truncated", kBool),   scalar_leaf("done", kBool),  // either of the two
+      scalar_leaf("trunc", kBool),        // EnvPool's: truncated and not terminated
+      scalar_leaf("discount", kFloat32),  // dm_env's: 0 where terminated
+      scalar_leaf("step_type", kInt32),   // dm_env's: 0 first, 1 mid, 2 last
+  };
+  leaves.insert(leaves.end(), obs, obs + num_obs);
+  return leaves;
+}
+
+struct alignas(kCacheLine) BatchHead {
+  std::atomic<uint32_t> rows_done;
+  std::atomic<uint32_t> rows_expected;
+  std::atomic<uint32_t> failed;  // rows whose env raised
+  std::atomic<uint32_t> infos;   // rows with undeclared info
+};
+
+struct ArenaWords {
+  alignas(kCacheLine) std::atomic<bool> stop;
+  alignas(kCacheLine) std::atomic<uint64_t> next_row;  // async: rows given out so far, over all batches
+  alignas(kCacheLine) Park caller;
+  alignas(kCacheLine) BatchHead errands;  // counts builds and closes, which have no row
+  QueueWords queue;
+};
+
+struct Layout {
+  uint32_t num_envs;
+  uint32_t batch_size;
+  uint32_t num_blocks;
+  std::vector<EnvpoolLeaf> state;
+  std::vector<EnvpoolLeaf> action;
+
+  std::vector<size_t> leaf_offsets;    // of each state leaf in a block
+  std::vector<size_t> action_offsets;  // of each action leaf in one env's action
+  size_t action_bytes = 0;
+  size_t slots_at = 0, actions_at = 0, cells_at = 0, heads_at = 0, batch_blocks_at = 0, blocks_at = 0;
+  size_t block_bytes = 0;
+  size_t total_bytes = 0;
+
+  Layout(uint32_t envs, uint32_t batch, std::vector<EnvpoolLeaf> state_leaves,
+         std::vector<EnvpoolLeaf> action_leaves)
+      : num_envs(envs),
+        batch_size(batch),
+        num_blocks(0),
+        state(std::move(state_leaves)),
+        action(std::move(action_leaves)) {
+    block_bytes = place(state, batch, kCacheLine, &leaf_offsets);
+    action_bytes = align_up(place(action, 1, sizeof(int64_t), &action_offsets), kCacheLine);
+  }
+
+  void set_blocks(uint32_t blocks) {
+    num_blocks = blocks;
+    size_t at = sizeof(ArenaWords);
+    const auto take = [&at](size_t bytes) {
+      const size_t start = align_up(at, kCacheLine);
+      at = start + bytes;
+      return start;
+    };
+    slots_at = take(num_envs * sizeof(Slot));
+    actions_at = take(num_envs * action_bytes);
+    cells_at = take(EnvQueue::cells_for(num_envs) * sizeof(std::atomic<uint32_t>));
+    heads_at = take(num_blocks * sizeof(BatchHead));
+    batch_blocks_at = take(num_blocks * sizeof(std::atomic<uint32_t>));
+    blocks_at = take(num_blocks * block_bytes);
+    total_bytes = at;
+  }
+
+ private:
+  static size_t place(const std::vector<EnvpoolLeaf>& leaves, size_t rows, size_t alignment,
+                      std::vector<size_t>* offsets) {
+    size_t at = 0;
+    for (const auto& leaf : leaves) {
+      offsets->push_back(at);
+      at = align_up(at + rows * static_cast<size_t>(leaf.nbytes), alignment);
+    }
+    return at;
+  }
+};
+
+}  // namespace envpool

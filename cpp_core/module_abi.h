@@ -1,0 +1,104 @@
+// What the engine and a generated module promise each other: plain C, one version number, two structs.
+//
+// A generated module knows one env's leaves and hooks; the engine knows NumPy, arenas and workers. Each hands
+// the other a struct in a capsule when the module is imported, and refuses another version. All functions are
+// called with the GIL held (or attached, on free-threaded Python), and one env is never in two calls at once.
+#pragma once
+
+#include <Python.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpp_core/leaf.h"
+
+#define ENVPOOL_MODULE_ABI 1
+#define ENVPOOL_HOST_CAPSULE "envpool_protocol._core.host"
+#define ENVPOOL_MODULE_CAPSULE "envpool_wrap.module"
+
+extern "C" {
+
+// Hooks by number; 0 is "no hook failed". The names are in kEnvpoolHookNames.
+enum EnvpoolHook : int32_t {
+  kNoHook,
+  kInitHook,
+  kSeedHook,
+  kResetHook,
+  kStepHook,
+  kMakeObsHook,
+  kDoneHook,
+  kTruncatedHook,
+  kRewardHook,
+  kInfoHook,
+  kCloseHook,
+  kNumHooks,
+};
+
+// One call of a module function: which env, its inputs, and where the results go.
+struct EnvpoolCall {
+  PyObject* env;
+  PyObject* options;             // reset: keyword arguments for the env, or null
+  const int64_t* seed;           // reset: seed the env first, unless null
+  const unsigned char* action;   // step: the bytes of this env's action …
+  const size_t* action_offsets;  // … and where each action leaf starts in them
+  PyObject** kept_actions;       // step: per action leaf, an array that may be reused, or null
+  // Where this row's state leaf lies. The first call decides which row it is.
+  unsigned char* (*leaf)(EnvpoolCall* call, int32_t which);
+  void* claim;
+  // Results.
+  int32_t terminated;
+  int32_t truncated;
+  PyObject* action_object;  // step: what the env was handed (a new reference)
+  PyObject* info;           // undeclared info, a new reference, or null when there is none
+};
+
+// What a module may ask of the engine.
+struct EnvpoolHost {
+  uint32_t abi;
+  int32_t first_obs;     // number of the first obs leaf among the state leaves
+  int32_t reward_leaf;   // number of the reward leaf
+  PyObject* spec_error;  // the class SpecError
+  // The data of `value` if it is an ndarray laid out exactly as `leaf`; else null, without an error.
+  const void* (*array_data)(PyObject* value, const EnvpoolLeaf* leaf);
+  // Converts any other value, checking its shape and kind. 0, or -1 with a Python error set.
+  int (*store)(PyObject* value, const EnvpoolLeaf* leaf, void* to);
+  // The same for the reward, which may also come as an array of one element.
+  int (*store_reward)(PyObject* value, int32_t dtype, void* to);
+  // An array holding a copy of `from`: the kept one when nobody else holds it, else a new one, kept in turn.
+  PyObject* (*make_array)(PyObject** kept, const EnvpoolLeaf* leaf, const void* from);
+};
+
+// What a module offers the engine.
+struct EnvpoolModule {
+  uint32_t abi;
+  const char* task;  // the env's name, without _wrap
+  int32_t reward_dtype;
+  int32_t num_obs;
+  int32_t num_actions;
+  const EnvpoolLeaf* obs;
+  const EnvpoolLeaf* actions;
+  // Each returns kNoHook, or the hook that failed with the Python error set.
+  EnvpoolHook (*reset)(EnvpoolCall* call);
+  EnvpoolHook (*step)(EnvpoolCall* call);
+  EnvpoolHook (*close)(EnvpoolCall* call);
+};
+
+}  // extern "C"
+
+namespace envpool {
+
+inline constexpr const char* kHookNames[kNumHooks] = {
+    "",
+    "__init__",
+    "_seed_envpool",
+    "_reset_envpool",
+    "_step_envpool",
+    "_make_obs_envpool",
+    "_done_envpool",
+    "_truncated_envpool",
+    "_reward_envpool",
+    "_info_envpool",
+    "_close_envpool",
+};
+
+}  // namespace envpool

@@ -1,0 +1,130 @@
+// From what the user passes to the arena's slots: env ids and a batch of actions, checked on every send.
+//
+// read_*() looks at everything and changes nothing; write() copies rows to the slots and cannot fail. So a
+// refused send leaves the pool as it was.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cpp_core/arena.h"
+#include "cpp_core/py_numpy.h"
+
+namespace envpool {
+
+// Env ids from an int, a sequence or an array of ints. Their range is the pool's affair.
+inline std::vector<int32_t> read_env_ids(py::handle env_id) {
+  const py::object array = to_array(env_id.ptr());
+  PyArrayObject* ids = as_ndarray(array.ptr());
+  const bool empty_list = PyArray_SIZE(ids) == 0 && !PyArray_Check(env_id.ptr());
+  if (PyArray_NDIM(ids) > 1 || !(PyArray_ISINTEGER(ids) || empty_list)) {
+    raise("ActionError", "env_id: expected one env id or a list of them (ints), found " +
+                             py::cast<std::string>(describe(env_id.ptr())));
+  }
+  const py::object wide = py::reinterpret_steal<py::object>(
+      PyArray_FromArray(ids, PyArray_DescrFromType(NPY_INT64), NPY_ARRAY_CARRAY_RO | NPY_ARRAY_FORCECAST));
+  if (!wide) throw py::error_already_set();
+  const auto* values = static_cast<const int64_t*>(PyArray_DATA(as_ndarray(wide.ptr())));
+  const npy_intp count = PyArray_SIZE(as_ndarray(wide.ptr()));
+  if (count == 0) raise("ActionError", "env_id: expected at least one env id, found none");
+  std::vector<int32_t> envs(static_cast<size_t>(count));
+  for (npy_intp i = 0; i < count; ++i) {
+    if (values[i] != static_cast<int32_t>(values[i])) {
+      raise("ActionError", "env_id " + std::to_string(values[i]) + " is out of range");
+    }
+    envs[static_cast<size_t>(i)] = static_cast<int32_t>(values[i]);
+  }
+  return envs;
+}
+
+template <typename T>
+void check_range(const EnvpoolLeaf& leaf, const void* data, size_t rows, const int32_t* envs) {
+  const T* values = static_cast<const T*>(data);
+  for (size_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < leaf.size; ++i) {
+      const auto value =
+          static_cast<int64_t>(values[row * static_cast<size_t>(leaf.size) + static_cast<size_t>(i)]);
+      if (value >= leaf.lows[i] && value <= leaf.highs[i]) continue;
+      const std::string place = leaf.kind == kDiscrete ? "" : " (element " + std::to_string(i) + ")";
+      raise("ActionError", std::string(leaf.name) + ": " + std::to_string(value) + " for env " +
+                               std::to_string(envs[row]) + place + " is out of range; expected " +
+                               std::to_string(leaf.lows[i]) + " to " + std::to_string(leaf.highs[i]));
+    }
+  }
+}
+
+using RangeCheck = void (*)(const EnvpoolLeaf&, const void*, size_t, const int32_t*);
+inline constexpr std::array<RangeCheck, kNumDTypes> kRangeChecks = {
+    check_range<bool>,
+    check_range<int8_t>,
+    check_range<uint8_t>,
+    check_range<int16_t>,
+    check_range<uint16_t>,
+    check_range<int32_t>,
+    check_range<uint32_t>,
+    check_range<int64_t>,
+    check_range<uint64_t>,
+    nullptr,
+    nullptr,
+    nullptr,
+};
+
+// One leaf of a batch of actions: a C-contiguous array of the leaf's dtype with one row per env.
+inline py::object read_action(PyObject* value, const EnvpoolLeaf& leaf, const std::vector<int32_t>& envs) {
+  const auto count = static_cast<npy_intp>(envs.size());
+  py::object array;
+  try {
+    array = to_array(value);
+  } catch (py::error_already_set& ragged) {
+    if (!ragged.matches(PyExc_ValueError) && !ragged.matches(PyExc_TypeError)) throw;
+    raise("ActionError",
+          std::string(leaf.name) + ": expected " + wanted(leaf, std::to_string(count)) +
+              ", found rows of different shapes: " + py::cast<std::string>(py::str(ragged.value())));
+  }
+  PyArrayObject* batch = as_ndarray(array.ptr());
+  if (!has_dims(batch, leaf, 1) || PyArray_DIM(batch, 0) != count) {
+    raise("ActionError", std::string(leaf.name) + ": expected " + wanted(leaf, std::to_string(count)) +
+                             " (one row per env), found " + py::cast<std::string>(describe(array.ptr())));
+  }
+  if (!PyArray_IS_C_CONTIGUOUS(batch) || !is_dtype(batch, leaf.dtype)) {
+    array = cast_to_leaf(std::move(array), leaf, "ActionError");
+  }
+  if (leaf.lows != nullptr) {
+    kRangeChecks[static_cast<size_t>(leaf.dtype)](leaf, PyArray_DATA(as_ndarray(array.ptr())), envs.size(),
+                                                  envs.data());
+  }
+  return array;
+}
+
+// `actions`: one value per action leaf, in the order of the layout.
+inline std::vector<py::object> read_actions(const py::tuple& actions, const Layout& layout,
+                                            const std::vector<int32_t>& envs) {
+  if (actions.size() != layout.action.size()) {
+    raise("ActionError", "expected " + std::to_string(layout.action.size()) + " action arrays, found " +
+                             std::to_string(actions.size()));
+  }
+  std::vector<py::object> batches;
+  batches.reserve(actions.size());
+  for (size_t leaf = 0; leaf < actions.size(); ++leaf) {
+    batches.push_back(read_action(actions[leaf].ptr(), layout.action[leaf], envs));
+  }
+  return batches;
+}
+
+inline void write_actions(const std::vector<py::object>& batches, Arena& arena,
+                          const std::vector<int32_t>& envs) {
+  const Layout& layout = arena.layout();
+  for (size_t leaf = 0; leaf < batches.size(); ++leaf) {
+    const auto nbytes = static_cast<size_t>(layout.action[leaf].nbytes);
+    const auto* from = static_cast<const std::byte*>(PyArray_DATA(as_ndarray(batches[leaf].ptr())));
+    for (size_t row = 0; row < envs.size(); ++row) {
+      std::memcpy(arena.action(static_cast<uint32_t>(envs[row])) + layout.action_offsets[leaf],
+                  from + row * nbytes, nbytes);
+    }
+  }
+}
+
+}  // namespace envpool

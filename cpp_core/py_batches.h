@@ -1,0 +1,84 @@
+// From a finished block to NumPy arrays, without a copy.
+//
+// The arrays of one batch share a capsule that holds the block; when the last array dies the block is free
+// again (from whatever thread drops it). The capsule holds the ring, and the ring the memory, so arrays
+// outlive the pool. When the user already holds as many batches as the ring lends, the batch is copied out
+// instead.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cpp_core/batch_ring.h"
+#include "cpp_core/env_pool.h"
+#include "cpp_core/py_numpy.h"
+
+namespace envpool {
+
+// Which state leaves a face wants, in its order.
+struct View {
+  std::vector<uint32_t> leaves;
+
+  View(const Layout& layout, const std::vector<std::string>& names) {
+    for (const auto& name : names) leaves.push_back(find(layout, name));
+  }
+
+ private:
+  static uint32_t find(const Layout& layout, const std::string& name) {
+    for (uint32_t leaf = 0; leaf < layout.state.size(); ++leaf) {
+      if (name == layout.state[leaf].name) return leaf;
+    }
+    raise("SpecError", "no state leaf is called '" + name + "'");
+  }
+};
+
+class Lent {
+ public:
+  Lent(std::shared_ptr<BatchRing> ring, uint32_t block) : ring_(std::move(ring)), block_(block) {}
+  ~Lent() { ring_->release(block_, /*was_held=*/true); }
+
+  static py::object capsule(std::shared_ptr<BatchRing> ring, uint32_t block) {
+    auto lent = std::make_unique<Lent>(std::move(ring), block);
+    auto made = py::reinterpret_steal<py::object>(PyCapsule_New(lent.get(), nullptr, [](PyObject* self) {
+      delete static_cast<Lent*>(PyCapsule_GetPointer(self, nullptr));
+    }));
+    if (!made) throw py::error_already_set();
+    lent.release();
+    return made;
+  }
+
+ private:
+  std::shared_ptr<BatchRing> ring_;
+  uint32_t block_;
+};
+
+// The batch as a tuple of arrays, one per leaf of the view, with room for `extra` more items.
+// Sets *copied when the arrays are private copies; the block is free again then.
+inline py::tuple hand_out(const std::shared_ptr<BatchRing>& ring, const ReadyBatch& batch, const View& view,
+                          size_t extra, bool* copied) {
+  const Layout& layout = ring->arena().layout();
+  *copied = !ring->try_hold();
+  py::object base;
+  if (!*copied) base = Lent::capsule(ring, batch.block);
+  py::tuple arrays(view.leaves.size() + extra);
+  for (size_t i = 0; i < view.leaves.size(); ++i) {
+    const EnvpoolLeaf& leaf = layout.state[view.leaves[i]];
+    std::byte* data = ring->arena().block(batch.block) + layout.leaf_offsets[view.leaves[i]];
+    PyObject* array = new_array(leaf, batch.rows, *copied ? nullptr : data);
+    if (array == nullptr) throw py::error_already_set();
+    PyTuple_SET_ITEM(arrays.ptr(), static_cast<Py_ssize_t>(i), array);
+    if (*copied) {
+      std::memcpy(PyArray_DATA(as_ndarray(array)), data, batch.rows * static_cast<size_t>(leaf.nbytes));
+    } else if (PyArray_SetBaseObject(as_ndarray(array), py::object(base).release().ptr()) < 0) {
+      throw py::error_already_set();
+    }
+  }
+  if (*copied) ring->release(batch.block, /*was_held=*/false);
+  return arrays;
+}
+
+}  // namespace envpool

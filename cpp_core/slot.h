@@ -1,0 +1,73 @@
+// A slot: where one env's request and flags live, and the states it goes through.
+//
+// The caller writes a slot while it is kIdle and hands it over through the queue; a worker owns it from then
+// on until it publishes the row; so every plain field has one writer at a time. `state` only tells observers
+// (timeouts, tests) where the env is: ownership travels with the queue and the batch's count of rows done.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "cpp_core/leaf.h"
+
+namespace envpool {
+
+enum class SlotState : uint32_t { kIdle, kDue, kRunning };
+enum class SlotEvent : uint32_t { kSend, kClaim, kPublish, kDrop };
+
+struct SlotTransition {
+  SlotState from;
+  SlotEvent event;
+  SlotState to;
+};
+
+// Every move there is; anything else is a bug in the engine.
+inline constexpr SlotTransition kSlotTransitions[] = {
+    {SlotState::kIdle, SlotEvent::kSend, SlotState::kDue},
+    {SlotState::kDue, SlotEvent::kClaim, SlotState::kRunning},
+    {SlotState::kRunning, SlotEvent::kPublish, SlotState::kIdle},
+    {SlotState::kDue, SlotEvent::kDrop, SlotState::kIdle},  // the pool closes
+};
+
+// False, and no change, when the table has no such move.
+constexpr bool next_slot_state(SlotState from, SlotEvent event, SlotState* to) {
+  for (const auto& move : kSlotTransitions) {
+    if (move.from == from && move.event == event) {
+      *to = move.to;
+      return true;
+    }
+  }
+  return false;
+}
+
+enum class Request : uint8_t { kBuild, kReset, kStep, kClose };
+
+inline constexpr uint32_t kNoBlock = UINT32_MAX;
+
+struct alignas(kCacheLine) Slot {
+  // Written by the caller, read by the worker.
+  uint32_t block;  // where the row goes; kNoBlock: the next free row, taken when the env is done
+  uint32_t row;
+  Request request;
+  bool reseed;  // the next reset gives the env `seed` first
+  int64_t seed;
+  // Written by the worker, kept between requests.
+  bool built;
+  bool needs_reset;  // the next step is a reset: nothing ran yet, or the episode ended
+  int32_t elapsed_step;
+  uint64_t steps;
+  uint64_t episodes;
+  std::atomic<int64_t> started_ns;  // when the worker took it, on Clock; kept only for pools with a timeout
+  // Written by both, each in its own turn.
+  std::atomic<SlotState> state;
+
+  void move(SlotEvent event) {
+    SlotState to = SlotState::kIdle;
+    next_slot_state(state.load(std::memory_order_relaxed), event, &to);
+    state.store(to, std::memory_order_relaxed);
+  }
+};
+static_assert(sizeof(Slot) == kCacheLine, "one slot is one cache line: neighbours must not share it");
+
+}  // namespace envpool

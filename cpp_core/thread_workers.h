@@ -1,0 +1,90 @@
+// Worker threads of one pool: started together, stopped together.
+//
+// start() and stop() are called by the pool's owner, one thread at a time. stop() returns at its deadline at
+// the latest: a thread whose env does not return cannot be ended, so it is left behind with everything it
+// needs (the engine is leaked with it), and stop() says so.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#ifdef __linux__
+#include <pthread.h>
+#include <sched.h>
+#endif
+
+#include "cpp_core/worker.h"
+
+namespace envpool {
+
+class ThreadWorkers {
+ public:
+  // affinity_offset < 0: no pinning; else worker i is pinned to core (offset + i) modulo the number of cores.
+  void start(const std::shared_ptr<Engine>& engine, uint32_t count, int32_t affinity_offset) {
+    engine_ = engine;
+    roll_ = std::make_shared<Roll>();
+    roll_->running = count;
+    for (uint32_t i = 0; i < count; ++i) {
+      threads_.emplace_back([engine, roll = roll_] {
+        work(*engine);
+        roll->sign_off();
+      });
+      adopt(threads_.back(), i, affinity_offset);
+    }
+  }
+
+  // False: a thread is still inside an env and was left behind.
+  bool stop(Deadline deadline) {
+    if (threads_.empty()) return true;
+    engine_->arena.words().stop.store(true, std::memory_order_seq_cst);  // pairs with EnvQueue::wait
+    engine_->arena.queue().wake_all();
+    const bool all = roll_->wait(deadline);
+    for (auto& thread : threads_) all ? thread.join() : thread.detach();
+    threads_.clear();
+    if (!all) new std::shared_ptr<Engine>(engine_);  // never freed: the thread may come back to it
+    return all;
+  }
+
+  size_t size() const { return threads_.size(); }
+
+ private:
+  struct Roll {
+    std::mutex mutex;
+    std::condition_variable left;
+    uint32_t running = 0;
+
+    void sign_off() {
+      std::lock_guard lock(mutex);
+      --running;
+      left.notify_all();
+    }
+    bool wait(Deadline deadline) {
+      std::unique_lock lock(mutex);
+      return left.wait_until(lock, deadline, [this] { return running == 0; });
+    }
+  };
+
+  static void adopt([[maybe_unused]] std::thread& thread, [[maybe_unused]] uint32_t index,
+                    [[maybe_unused]] int32_t offset) {
+#ifdef __linux__
+    const std::string name = "envpool-" + std::to_string(index);
+    pthread_setname_np(thread.native_handle(), name.substr(0, 15).c_str());
+    if (offset < 0) return;
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET((static_cast<uint32_t>(offset) + index) % std::thread::hardware_concurrency(), &cores);
+    pthread_setaffinity_np(thread.native_handle(), sizeof(cores), &cores);
+#endif
+  }
+
+  std::shared_ptr<Engine> engine_;
+  std::shared_ptr<Roll> roll_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace envpool

@@ -1,0 +1,209 @@
+"""From an env's description to the C++ sources of its module.
+
+All thinking is done here; the templates only loop and substitute. Every name and string of the user's that
+ends up in C++ goes through `c_string` or is an identifier already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envpool_protocol import resources
+from envpool_protocol.sources import Description
+from envpool_protocol.spec import DType, Leaf, Node, SpaceSpec
+
+TEMPLATES = ("hooks.cc", "module.cc", "CMakeLists.txt")
+_CHUNK = 8192  # longest piece of one string literal; compilers guarantee 65,536 for the whole
+
+
+def c_string(text: str) -> str:
+    """`text` as a C++ string literal of its UTF-8 bytes."""
+    pieces = [text[i : i + _CHUNK] for i in range(0, len(text), _CHUNK)] or [""]
+    return " ".join('"' + "".join(_c_byte(byte) for byte in piece.encode()) + '"' for piece in pieces)
+
+
+def _c_byte(byte: int) -> str:
+    char = chr(byte)
+    return char if char.isascii() and char.isprintable() and char not in '"\\?' else f"\\{byte:03o}"
+
+
+def c_dtype(dtype: DType) -> str:
+    """The engine's enumerator: `kFloat32` for float32, `kUInt8` for uint8."""
+    return "kUI" + dtype.name[2:] if dtype.name.startswith("uint") else "k" + dtype.name.capitalize()
+
+
+@dataclass(frozen=True)
+class CppTable:
+    """One `constexpr int64_t` array."""
+
+    name: str
+    values: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CppLeaf:
+    """One row of a leaf table, as C++ text. `tables` are the arrays that it points to."""
+
+    name: str
+    dtype: str
+    kind: str
+    ndim: int
+    shape: str
+    size: int
+    nbytes: int
+    lows: str
+    highs: str
+    tables: tuple[CppTable, ...]
+
+
+@dataclass(frozen=True)
+class CppChild:
+    """A member of a container: its variable, and the number of its key."""
+
+    var: str
+    key: int
+
+
+@dataclass(frozen=True)
+class CppNode:
+    """One place of a space's tree, as C++ text.
+
+    Attributes:
+        var: the variable that holds its value.
+        leaf, nbytes: number and bytes of the leaf; -1 and 0 for a container.
+        place: the name for error messages, a string literal.
+        maker: the expression that makes the value of an action.
+    """
+
+    var: str
+    leaf: int
+    nbytes: int
+    place: str
+    children: tuple[CppChild, ...]
+    maker: str
+
+
+@dataclass(frozen=True)
+class CppKey:
+    """A key of a Dict or a position in a Tuple; `made` is the expression that makes the Python object."""
+
+    index: int
+    made: str
+
+
+@dataclass(frozen=True)
+class CppSpace:
+    """One side of an env: leaves and tree."""
+
+    leaves: list[CppLeaf]
+    nodes: list[CppNode]
+
+
+def render(description: Description) -> dict[str, str]:
+    """The generated sources: file name → text. The same description gives the same text everywhere."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resources.templates()),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    values = _template_values(description)
+    return {name: environment.get_template(f"{name}.jinja").render(values) for name in TEMPLATES}
+
+
+def module_name(name: str) -> str:
+    """The name of the generated Python module of the env `name`."""
+    return f"_{name}_wrap"
+
+
+def _template_values(description: Description) -> dict[str, Any]:
+    spec = description.spec
+    keys: dict[str | int, int] = {}
+    obs = _space(spec.obs, "obs", keys)
+    actions = _space(spec.action, "action", keys)
+    return {
+        "env": spec,
+        "task": c_string(spec.name),
+        "module": module_name(spec.name),
+        "reward": c_dtype(spec.reward),
+        "obs": obs,
+        "actions": actions,
+        "keys": [CppKey(index, _made_key(key)) for key, index in keys.items()],
+        "description": c_string(json.dumps(description.to_json(), sort_keys=True)),
+    }
+
+
+def _space(space: SpaceSpec, side: str, keys: dict[str | int, int]) -> CppSpace:
+    leaves = [_leaf(leaf, f"{side}_{index}") for index, leaf in enumerate(space.leaves)]
+    nodes = [_node(node, space, side, keys) for node in space.nodes]
+    return CppSpace(leaves, nodes)
+
+
+def _leaf(leaf: Leaf, prefix: str) -> CppLeaf:
+    bounds = {
+        f"{prefix}_shape": leaf.shape,
+        f"{prefix}_lows": _each(leaf.low),
+        f"{prefix}_highs": _each(leaf.high),
+    }
+    tables = tuple(CppTable(name, tuple(values)) for name, values in bounds.items() if values)
+    shape, lows, highs = (name if values else "nullptr" for name, values in bounds.items())
+    return CppLeaf(
+        name=c_string(leaf.name),
+        dtype=c_dtype(leaf.dtype),
+        kind=f"k{leaf.kind.capitalize()}",
+        ndim=len(leaf.shape),
+        shape=shape,
+        size=leaf.size,
+        nbytes=leaf.nbytes,
+        lows=lows,
+        highs=highs,
+        tables=tables,
+    )
+
+
+def _each(bound: int | Sequence[int] | None) -> Sequence[int]:
+    return () if bound is None else (bound,) if isinstance(bound, int) else bound
+
+
+def _node(node: Node, space: SpaceSpec, side: str, keys: dict[str | int, int]) -> CppNode:
+    def key_of(child: int) -> int:
+        key = space.nodes[child].key
+        assert key is not None  # only the root has none
+        return keys.setdefault(key, len(keys))
+
+    children = tuple(CppChild(f"node{child}", key_of(child)) for child in node.children)
+    leaf = space.leaves[node.leaf] if node.kind == "leaf" else None
+    return CppNode(
+        var=f"node{node.index}",
+        leaf=node.leaf,
+        nbytes=leaf.nbytes if leaf else 0,
+        place=c_string(_place(node, space, side)),
+        children=children,
+        maker=_maker(node, leaf, children),
+    )
+
+
+def _place(node: Node, space: SpaceSpec, side: str) -> str:
+    return side if node.parent < 0 else f"{_place(space.nodes[node.parent], space, side)}.{node.key}"
+
+
+def _maker(node: Node, leaf: Leaf | None, children: tuple[CppChild, ...]) -> str:
+    if leaf is not None:
+        maker = {"array": "array_action", "discrete": "int_action"}[leaf.kind]
+        return f"{maker}(host, call, action_leaves[{node.leaf}], {node.leaf})"
+    if node.kind == "dict":
+        return "make_dict({" + ", ".join(f"{{keys[{c.key}], {c.var}.get()}}" for c in children) + "})"
+    return "make_tuple({" + ", ".join(f"{c.var}.get()" for c in children) + "})"
+
+
+def _made_key(key: str | int) -> str:
+    if isinstance(key, int):
+        return f"PyLong_FromLong({key})"
+    return f"PyUnicode_FromStringAndSize({c_string(key)}, {len(key.encode())})"

@@ -1,0 +1,34 @@
+"""Make pools of generated envs: `envpool_wrap.make("MyEnv_wrap", env_type="gym", num_envs=8)`.
+
+Importing this imports neither gymnasium nor the engine; the first `make` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from envpool_wrap.registry import (
+        list_all_envs,
+        make,
+        make_dm,
+        make_gym,
+        make_gymnasium,
+        make_spec,
+        register,
+    )
+
+__all__ = ["list_all_envs", "make", "make_dm", "make_gym", "make_gymnasium", "make_spec", "register"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from envpool_wrap import registry
+
+    globals()[name] = getattr(registry, name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

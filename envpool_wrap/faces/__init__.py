@@ -1,0 +1,1 @@
+"""The API styles over a pool, one file each."""

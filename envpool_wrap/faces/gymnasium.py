@@ -1,0 +1,95 @@
+"""A real `gymnasium.vector.VectorEnv` over a pool."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envpool_protocol.errors import ActionError
+from envpool_protocol.sources import Description, Source
+from envpool_wrap.config import PoolConfig
+from envpool_wrap.faces.gym import gym_result
+from envpool_wrap.pool import Pool
+
+
+class GymnasiumPool(Pool, VectorEnv):
+    """A pool as a `VectorEnv`: batched spaces, `reset` with a mask, tuples from `call`.
+
+    Asynchronous pools return `batch_size` rows, named by `info["env_id"]`; Gymnasium's wrappers need
+    synchronous ones.
+    """
+
+    _leaves = ("reward", "terminated", "truncated", "env_id", "elapsed_step")
+
+    def __init__(
+        self, source: Source, description: Description, module: ModuleType, config: PoolConfig
+    ) -> None:
+        super().__init__(source, description, module, config)
+        self.num_envs = len(self)
+        self.single_observation_space = self.spec.gymnasium_observation_space
+        self.single_action_space = self.spec.gymnasium_action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": ["rgb_array"]}
+        self.render_mode = config.render_mode
+        self._last: Any = None
+
+    def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
+        self._last = leaves
+        return gym_result(self, leaves, info, reset)
+
+    def reset(self, env_id: Any = None, *, seed: Any = None, options: Any = None) -> Any:
+        """Reset all envs, those of `env_id`, or those of `options["reset_mask"]`.
+
+        With a mask (bool, shape (num_envs,)) all rows come back, and the rows that are not reset are as they
+        were. The caller's dict is not changed.
+
+        Raises:
+            ActionError: a mask of the wrong shape or dtype, one that selects no env, one beside `env_id`, or
+                before the first reset.
+        """
+        if not isinstance(options, Mapping) or "reset_mask" not in options:
+            return super().reset(env_id, seed=seed, options=options)
+        others = {key: value for key, value in options.items() if key != "reset_mask"}
+        mask = self._mask(options["reset_mask"], env_id)
+        before = self._last
+        ids = np.flatnonzero(mask)
+        if isinstance(seed, Sequence) and len(seed) == self.num_envs:
+            seed = [seed[int(i)] for i in ids]
+        _, info = super().reset(ids, seed=seed, options=others or None)
+        merged = [copy.copy(leaf) for leaf in before[:-1]]
+        for whole, part in zip(merged, self._last[:-1], strict=True):
+            whole[ids] = part
+        inner = {
+            key: value for key, value in info.items() if key not in ("env_id", "players", "elapsed_step")
+        }
+        return self._pack([*merged, None], inner, True)
+
+    def _mask(self, mask: Any, env_id: Any) -> Any:
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            found = f"shape {mask.shape}, dtype {mask.dtype}"
+            raise ActionError(f"reset_mask: expected shape ({self.num_envs},), dtype bool, found {found}")
+        if not mask.any():
+            raise ActionError("reset_mask selects no env; expected at least one True")
+        if env_id is not None:
+            raise ActionError("give env_id or options['reset_mask'], not both")
+        if self._last is None or len(self._last[0]) != self.num_envs:
+            raise ActionError("reset_mask needs the last observation of every env; reset() all of them first")
+        return mask
+
+    def call(self, name: str, *args: Any, env_id: Any = None, **kwargs: Any) -> tuple[Any, ...]:
+        return tuple(super().call(name, *args, env_id=env_id, **kwargs))
+
+    def get_attr(self, name: str, env_id: Any = None) -> tuple[Any, ...]:
+        return tuple(super().get_attr(name, env_id))
+
+    def render(self, env_id: Any = None) -> tuple[Any, ...]:
+        """One frame per env: uint8 of shape (height, width, 3)."""
+        return self.call("_render_envpool", env_id=env_id)

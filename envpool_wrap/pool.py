@@ -1,0 +1,334 @@
+"""A pool behind `send` and `recv`: what all faces share.
+
+The engine does the work (cpp_core/env_pool.h); here settings become its arguments, and failures errors.
+One thread at a time may use a pool; a second one gets PendingCallError. No call blocks for ever: `recv` with
+nothing in flight raises, Ctrl-C ends a wait, and `close` has a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import traceback
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from types import ModuleType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envpool_protocol import _core
+from envpool_protocol.errors import ActionError, ConfigError, EnvError, EnvFailure, PoolTimeout, SpecError
+from envpool_protocol.sources import Description, Source
+from envpool_protocol.spaces import space_spec
+from envpool_wrap.backends import place
+from envpool_wrap.config import PoolConfig, Seeds, seeds_of
+from envpool_wrap.infos import batch_infos
+from envpool_wrap.nested import builder, flattener
+from envpool_wrap.pool_spec import PoolSpec
+
+RING_BYTES = 1 << 30  # most memory that batches held by the user may take before they are copied out
+CLOSE_DEADLINE = 5.0  # seconds
+
+
+class Pool:
+    """Base of every face.
+
+    `send(action, env_id=None)` and `recv()` are the two halves of `step`. With `batch_size` 0 the pool is
+    synchronous: each `send` or `reset` is one batch, `recv` returns batches in that order and rows in the
+    order asked for. With `0 < batch_size < num_envs` it is asynchronous: `recv` returns the `batch_size` envs
+    that finish first (fewer only when fewer are in flight), named by `env_id`.
+
+    Arrays that were returned are yours: they are never written again, and outlive the pool.
+    """
+
+    # The leaves that `_pack` gets after those of the observation, in this order.
+    _leaves: ClassVar[tuple[str, ...]] = ()
+    # Without `close()`, a pool ends when it is collected, or before the interpreter does.
+    _finalizer: weakref.finalize[Any, Any]
+
+    def __init__(
+        self, source: Source, description: Description, module: ModuleType, config: PoolConfig
+    ) -> None:
+        self._description = description
+        self._name = source.task_id
+        self._placement = place(config)
+        self._config = config
+        self.spec: Any = PoolSpec(description, config)
+        self._core = open_core(source, description, module, config, self._placement.workers)
+        self._finalizer = weakref.finalize(self, _close_quietly, self._core)
+        obs = description.spec.obs
+        self._view = self._core.view([*(leaf.name for leaf in obs.leaves), *self._leaves])
+        self._num_obs = len(obs.leaves)
+        self._build_obs = builder(obs)
+        self._flatten = flattener(description.spec.action)
+        self._timeout = config.timeout
+        self._all_env_ids = np.arange(config.num_envs, dtype=np.int32)
+
+    # ---- what a face adds ----
+
+    def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
+        """The face's result from the arrays of one batch."""
+        raise NotImplementedError
+
+    # ---- sending and receiving ----
+
+    def send(self, action: Any, env_id: Any = None) -> None:
+        """Send a batch of actions, one row per env.
+
+        Args:
+            action: shape (rows, *action shape) and the action space's dtype, nested as the space is.
+            env_id: which envs; default: all, in order.
+
+        Raises:
+            ActionError: wrong length, dtype, shape, range or env ids. Nothing was sent.
+            PendingCallError: another call is inside the pool.
+        """
+        self._core.send(self._flatten(action), env_id)
+
+    def recv(self, reset: bool = False, return_info: bool = True) -> Any:
+        """Receive one batch, in the shape of `step`, or of `reset` with `reset=True`.
+
+        Raises:
+            NothingPendingError: nothing is in flight.
+            EnvError: an env raised; the whole batch is in `.result`.
+            PoolTimeout: the pool's `timeout` passed; nothing is lost, call `recv` again.
+        """
+        return self._finish(self._core.recv(self._view, self._timeout), reset)
+
+    def step(self, action: Any, env_id: Any = None) -> Any:
+        """`send` and `recv` in one call. Raises what they raise."""
+        return self._finish(self._core.step(self._flatten(action), env_id, self._view, self._timeout), False)
+
+    def reset(self, env_id: Any = None, *, seed: Any = None, options: Any = None) -> Any:
+        """Reset envs and receive a batch.
+
+        Args:
+            env_id: which envs; default: all.
+            seed: int s → env i gets s + i; a list: one per env that is reset; None: no new seed (the first
+                reset uses the pool's).
+            options: keyword arguments for `_reset_envpool`: a dict for all, or a list with one per env.
+
+        Raises:
+            ActionError: wrong env ids, or options for an env that takes none.
+            PendingCallError: in a synchronous pool, a batch was sent and not received.
+        """
+        if self._core.num_pending_batches and not self.is_async:
+            self._core.step((), None, self._view, None)  # raises PendingCallError
+        self._send_reset(env_id, seed, options)
+        return self.recv(reset=True)
+
+    def async_reset(self) -> None:
+        """Send a reset to every env; receive with `recv`."""
+        self._send_reset(None, None, None)
+
+    def _send_reset(self, env_id: Any, seed: Any, options: Any) -> None:
+        ids = None if env_id is None else [int(i) for i in np.atleast_1d(env_id)]
+        count = len(self) if ids is None else len(ids)
+        seeds = None if seed is None else self._reset_seeds(seed, ids, count)
+        if options is not None:
+            options = self._reset_options(options, count)
+        self._core.reset(env_id, seeds, options)
+
+    def _reset_seeds(self, seed: Any, ids: list[int] | None, count: int) -> Seeds:
+        if isinstance(seed, int | np.integer):
+            seeds = seeds_of(seed, len(self))
+            return seeds if ids is None else [seeds[i] if 0 <= i < len(seeds) else None for i in ids]
+        return seeds_of(seed, count)
+
+    def _reset_options(self, options: Any, count: int) -> list[dict[str, Any] | None] | None:
+        each = [options] * count if isinstance(options, Mapping) else list(options)
+        if len(each) != count:
+            raise ActionError(f"options is a list of {len(each)} for {count} envs; expected one dict per env")
+        wrong = next((one for one in each if one is not None and not isinstance(one, Mapping)), None)
+        if wrong is not None:
+            raise ActionError(f"options={wrong!r}: expected a dict of keyword arguments for _reset_envpool")
+        if not any(each):
+            return None
+        if not self._description.spec.reset_takes_options:
+            raise ActionError(
+                f"{self._name}: _reset_envpool takes no options; give it keyword arguments to pass some"
+            )
+        return [dict(one) if one else None for one in each]
+
+    def _finish(self, received: tuple[Any, ...], reset: bool) -> Any:
+        leftovers = received[-1]
+        if leftovers is None:
+            return self._pack(received, {}, reset)
+        failures, infos = leftovers
+        result = self._pack(received, batch_infos(infos) if infos else {}, reset)
+        if failures:
+            raise EnvError(map(failure_of, failures), result)
+        return result
+
+    # ---- the pool itself ----
+
+    def close(self, **kwargs: Any) -> None:
+        """Close every env and end the workers. May be called again.
+
+        Raises:
+            PoolTimeout: an env did not return within five seconds; its thread is left behind.
+            EnvError: a `_close_envpool` raised; everything is closed all the same.
+        """
+        self._finalizer.detach()
+        ended, failures = self._core.close(CLOSE_DEADLINE)
+        if not ended:
+            raise PoolTimeout(
+                f"an env did not return within {CLOSE_DEADLINE:g} s of close(); its thread was left behind, "
+                "since a thread cannot be ended from outside"
+            )
+        if failures:
+            raise EnvError(map(failure_of, failures))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
+
+    def stats(self) -> dict[str, Any]:
+        """Counters of the pool: per env `steps` and `episodes`; batches `in_flight` and held by the user."""
+        return self._core.stats()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, with what was chosen for `"auto"`."""
+        chosen = {"backend": self._placement.backend, "num_threads": max(1, self._placement.workers)}
+        return {**asdict(self._config), **chosen, "batch_size": self._config.rows}
+
+    @property
+    def all_env_ids(self) -> NDArray[np.int32]:
+        """0 to num_envs - 1, int32."""
+        return self._all_env_ids
+
+    @property
+    def is_async(self) -> bool:
+        """Whether `recv` returns the envs that finish first."""
+        return self._config.is_async
+
+    def __len__(self) -> int:
+        return self._config.num_envs
+
+    def __repr__(self) -> str:
+        state = (
+            "closed" if self._core.closed else f"backend={self._placement.backend} ({self._placement.why})"
+        )
+        size = f"num_envs={len(self)}, batch_size={self._config.rows}"
+        return f"{type(self).__name__}({self._name}, {size}, {state})"
+
+    # ---- the envs ----
+
+    def call(self, name: str, *args: Any, env_id: Any = None, **kwargs: Any) -> Any:
+        """Call method `name` of idle envs; one result per env."""
+        return [getattr(env, name)(*args, **kwargs) for env in self._envs(env_id)]
+
+    def get_attr(self, name: str, env_id: Any = None) -> Any:
+        """Attribute `name` of idle envs."""
+        return [getattr(env, name) for env in self._envs(env_id)]
+
+    def set_attr(self, name: str, value: Any, env_id: Any = None) -> None:
+        """Set attribute `name` of idle envs to one value."""
+        for env in self._envs(env_id):
+            setattr(env, name, value)
+
+    def render(self, env_id: Any = None) -> Any:
+        """Frames of idle envs: uint8 of shape (envs, height, width, 3)."""
+        return np.stack(self.call("_render_envpool", env_id=env_id))
+
+    def _envs(self, env_id: Any) -> list[Any]:
+        ids = self._all_env_ids if env_id is None else np.atleast_1d(env_id)
+        outside = [int(i) for i in ids if not 0 <= i < len(self)]
+        if outside:
+            raise ActionError(f"env_id {outside[0]} is out of range: this pool has envs 0 to {len(self) - 1}")
+        return [self._core.env(int(i)) for i in ids]
+
+
+def open_core(
+    source: Source, description: Description, module: ModuleType, config: PoolConfig, workers: int
+) -> _core.Pool:
+    """The engine's pool, every env built and seeded.
+
+    Raises:
+        EnvError: a constructor raised.
+        SpecError: an env's spaces are not those that the module was generated for.
+    """
+    seeds = seeds_of(config.seed, config.num_envs)
+    core = _core.Pool(
+        module=module.engine_module,
+        factory=_factory(source, description, config),
+        num_envs=config.num_envs,
+        batch_size=config.rows,
+        num_threads=workers,
+        max_episode_steps=config.max_episode_steps,
+        thread_affinity_offset=config.thread_affinity_offset,
+        ring_bytes=RING_BYTES,
+        timed=config.timeout is not None,
+    )
+    failures = core.build()
+    if failures:
+        with contextlib.suppress(EnvError):
+            _close_quietly(core)
+        raise EnvError(map(failure_of, failures))
+    for env, seed in enumerate(seeds):
+        core.set_seed(env, seed)
+    return core
+
+
+def _factory(source: Source, description: Description, config: PoolConfig) -> Callable[[int], Any]:
+    kwargs_of = _env_kwargs(config)
+    common = {}
+    if config.render_mode is not None and _takes(source.cls, "render_mode"):
+        common["render_mode"] = config.render_mode
+    spec = description.spec
+
+    def make_env(env_id: int) -> Any:
+        env = source.make(env_id, **{**common, **kwargs_of(env_id)})
+        for side, space, generated in (
+            ("observation_space", env.observation_space, spec.obs),
+            ("action_space", env.action_space, spec.action),
+        ):
+            if space_spec(space, "obs" if generated is spec.obs else "action") != generated:
+                raise SpecError(
+                    f"{side} of this env is {space}; {source.task_id} was generated for {_told(generated)}. "
+                    "All envs of a pool need the same spaces: generate this one under another name"
+                )
+        return env
+
+    return make_env
+
+
+def _told(space: Any) -> str:
+    return ", ".join(f"{leaf.name} {leaf.dtype.name}{leaf.shape}" for leaf in space.leaves)
+
+
+def _env_kwargs(config: PoolConfig) -> Callable[[int], Mapping[str, Any]]:
+    given = config.env_kwargs
+    if given is None:
+        return lambda env_id: {}
+    if isinstance(given, Mapping):
+        return lambda env_id: given
+    if callable(given):
+        return given  # type: ignore[no-any-return]
+    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == config.num_envs:
+        return lambda env_id: given[env_id]
+    size = f"a list of {len(given)}" if isinstance(given, Sequence) else repr(given)
+    expected = f"a dict for all, a list of {config.num_envs} dicts, or f(env_id) -> dict"
+    raise ConfigError(f"env_kwargs is {size}; expected {expected}")
+
+
+def _takes(cls: type, parameter: str) -> bool:
+    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+    return parameter in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def failure_of(facts: Iterable[Any]) -> EnvFailure:
+    """The engine's facts of one failure, with the traceback as text."""
+    env_id, _row, hook, seed, elapsed_step, action, exception = facts
+    text = "".join(traceback.format_exception(exception))
+    return EnvFailure(env_id, hook, seed, elapsed_step, action, exception, text)
+
+
+def _close_quietly(core: _core.Pool) -> None:
+    core.close(CLOSE_DEADLINE)

@@ -1,0 +1,65 @@
+"""What a pool is made of: its settings and the spaces of one env, in the libraries that ask for them."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections import namedtuple
+from dataclasses import asdict
+from typing import Any
+
+from envpool_protocol.sources import Description, Library
+from envpool_protocol.spaces import space_from_description
+from envpool_wrap.config import PoolConfig
+
+
+class PoolSpec:
+    """Settings and single-env spaces of a pool; `make_spec` gives one without building any env.
+
+    Attributes:
+        config: the settings as a named tuple.
+        gymnasium_observation_space, gymnasium_action_space: gymnasium spaces, always.
+        observation_space, action_space: old gym spaces wherever `gym` can be imported, else gymnasium's.
+            That is what torchrl's wrapper expects of a spec.
+    """
+
+    def __init__(self, description: Description, config: PoolConfig) -> None:
+        self._description = description
+        settings = asdict(config)
+        self.config: Any = namedtuple("Config", settings)(**settings)
+
+    def space(self, which: str, library: Library) -> Any:
+        """The `"observation"` or `"action"` space in `library`, `"gym"` or `"gymnasium"`."""
+        return space_from_description(getattr(self._description, f"{which}_space"), library)
+
+    @property
+    def described_with(self) -> Library:
+        """The library whose spaces the env has, or gymnasium where that is not installed here."""
+        return self._description.library if _has_gym() else "gymnasium"
+
+    @functools.cached_property
+    def gymnasium_observation_space(self) -> Any:
+        return self.space("observation", "gymnasium")
+
+    @functools.cached_property
+    def gymnasium_action_space(self) -> Any:
+        return self.space("action", "gymnasium")
+
+    @functools.cached_property
+    def observation_space(self) -> Any:
+        return self.space("observation", "gym" if _has_gym() else "gymnasium")
+
+    @functools.cached_property
+    def action_space(self) -> Any:
+        return self.space("action", "gym" if _has_gym() else "gymnasium")
+
+    @property
+    def reward_threshold(self) -> float | None:
+        return self.config.reward_threshold  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"PoolSpec({self._description.spec.name}, {self.config})"
+
+
+def _has_gym() -> bool:
+    return importlib.util.find_spec("gym") is not None

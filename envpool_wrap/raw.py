@@ -1,0 +1,149 @@
+"""What stands behind the raw classes of a generated module: EnvPool's raw interface in EnvPool's terms.
+
+EnvPool's Python layer reads keys and specs off `_MyEnvSpec` and moves flat lists of arrays through
+`_MyEnvPool._send`, `_recv` and `_reset`. Only there are leaves called `obs:camera` and `info:env_id`.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+from dataclasses import fields
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from envpool_protocol.sources import Description
+from envpool_protocol.spaces import space_from_description
+from envpool_protocol.spec import Leaf
+from envpool_wrap.config import PoolConfig
+
+# EnvPool's name of each leaf that the engine writes, in EnvPool's order.
+_STATE = {
+    "info:env_id": "env_id",
+    "info:players.env_id": "env_id",
+    "elapsed_step": "elapsed_step",
+    "done": "done",
+    "reward": "reward",
+    "discount": "discount",
+    "step_type": "step_type",
+    "trunc": "trunc",
+}
+_ENVPOOL_DEFAULTS = {"base_path": "", "gym_reset_return_info": True, "env_seed": []}
+
+
+class Tables:
+    """Keys, specs and defaults of one env, from its description (JSON)."""
+
+    def __init__(self, description: str) -> None:
+        self.description = Description.from_json(json.loads(description))
+        spec = self.description.spec
+        self.config_keys = [*(field.name for field in fields(PoolConfig)), *_ENVPOOL_DEFAULTS]
+        self.default_config_values = (
+            *(field.default for field in fields(PoolConfig)),
+            *_ENVPOOL_DEFAULTS.values(),
+        )
+        self.state_leaves = [*_STATE.values(), *(leaf.name for leaf in spec.obs.leaves)]
+        self.state_keys = [*_STATE, *(_key(leaf) for leaf in spec.obs.leaves)]
+        self.action_keys = ["env_id", "players.env_id", *(leaf.name for leaf in spec.action.leaves)]
+        scalar: dict[str, Any] = {
+            "env_id": np.int32,
+            "elapsed_step": np.int32,
+            "step_type": np.int32,
+            "discount": np.float32,
+        }
+        scalar |= {"reward": spec.reward.numpy, "done": np.bool_, "trunc": np.bool_}
+        self.state_spec = [*(_plain(scalar[leaf]) for leaf in _STATE.values()), *self._specs("observation")]
+        self.action_spec = [_plain(np.int32), _plain(np.int32), *self._specs("action")]
+
+    def check(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """`values` of all config keys, checked."""
+        self.config(values)
+        return tuple(values)
+
+    def config(self, values: tuple[Any, ...]) -> PoolConfig:
+        """The settings that `values`, one per config key, stand for."""
+        settings = dict(zip(self.config_keys, values, strict=True))
+        if len(settings["env_seed"]) > 0:
+            settings["seed"] = settings["env_seed"]
+        del settings["env_seed"]
+        return PoolConfig.of(settings)
+
+    def _specs(self, which: str) -> list[Any]:
+        spec = self.description.spec.obs if which == "observation" else self.description.spec.action
+        space = space_from_description(getattr(self.description, f"{which}_space"), "gymnasium")
+        return [
+            _bounded(leaf, single) for leaf, single in zip(spec.leaves, _single_spaces(space), strict=True)
+        ]
+
+
+class RawPool:
+    """The engine's pool in EnvPool's terms: flat lists of arrays, env ids first."""
+
+    def __init__(self, module: ModuleType, tables: Tables, values: tuple[Any, ...]) -> None:
+        from envpool_wrap.backends import place
+        from envpool_wrap.pool import open_core
+        from envpool_wrap.registry import find
+
+        config = tables.config(values)
+        source = find(f"{tables.description.spec.name}_wrap").source
+        self._core = open_core(source, tables.description, module, config, place(config).workers)
+        self._view = self._core.view(tables.state_leaves)
+        self._timeout = config.timeout
+
+    def send(self, action: list[Any]) -> None:
+        """`[env_id, players.env_id, *leaves]`."""
+        env_id, _, *leaves = action
+        self._core.send(tuple(leaves), env_id)
+
+    def recv(self) -> list[Any]:
+        """One array per state key."""
+        from envpool_protocol.errors import EnvError
+        from envpool_wrap.pool import failure_of
+
+        *arrays, leftovers = self._core.recv(self._view, self._timeout)
+        if leftovers is not None and leftovers[0]:
+            raise EnvError(map(failure_of, leftovers[0]), arrays)
+        return arrays
+
+    def reset(self, env_id: Any) -> None:
+        """Send a reset to `env_id`."""
+        self._core.reset(env_id, None, None)
+
+    def close(self) -> None:
+        """End the workers and close the envs."""
+        self._core.close(5.0)
+
+
+def _key(leaf: Leaf) -> str:
+    return leaf.name.replace(".", ":", 1)
+
+
+def _plain(dtype: Any) -> tuple[Any, ...]:
+    dtype = np.dtype(dtype)
+    info: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype) if dtype.kind == "f" else None
+    bounds = (info.min, info.max) if info else (False, True)
+    return (dtype, [], tuple(map(operator.methodcaller("item"), map(dtype.type, bounds))), ([], []))
+
+
+def _single_spaces(space: Any) -> list[Any]:
+    if not hasattr(space, "spaces"):
+        return [space]
+    members = space.spaces.values() if hasattr(space.spaces, "values") else space.spaces
+    return [single for member in members for single in _single_spaces(member)]
+
+
+def _bounded(leaf: Leaf, space: Any) -> tuple[Any, ...]:
+    """EnvPool's (dtype, shape, (least, greatest), (least per element, greatest per element))."""
+    low, high = (
+        np.broadcast_to(own if own is not None else getattr(space, name), leaf.shape or ()).ravel()
+        if own is None or leaf.shape == ()
+        else np.asarray(own)
+        for own, name in ((leaf.low, "low"), (leaf.high, "high"))
+    )
+    shape = list(leaf.shape)
+    if low.size == 0 or ((low == low[0]).all() and (high == high[0]).all()):
+        bounds = (low[0].item(), high[0].item()) if low.size else (0, 0)
+        return (leaf.dtype.numpy, shape, bounds, ([], []))
+    return (leaf.dtype.numpy, shape, (low.min().item(), high.max().item()), (low.tolist(), high.tolist()))
