@@ -1,0 +1,65 @@
+"""One home folder for the whole run, so that each env of `envs.py` is compiled once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import envs
+import pytest
+
+import envpool_wrap
+from envpool_protocol import CppWrapperGenerator
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden, to be read in review")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """ENVPOOL_WRAP_HOME of this run; tests that need an empty one set their own."""
+    before = os.environ.get("ENVPOOL_WRAP_HOME")
+    folder = tmp_path_factory.mktemp("home")
+    os.environ["ENVPOOL_WRAP_HOME"] = str(folder)
+    yield folder
+    os.environ.pop("ENVPOOL_WRAP_HOME")
+    if before is not None:
+        os.environ["ENVPOOL_WRAP_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def task_id(home: Path) -> Callable[[type], str]:
+    """`task_id(cls)` generates the module of an env class, once, and returns its task id."""
+    done: dict[type, str] = {}
+
+    def generate(cls: type) -> str:
+        if cls not in done:
+            done[cls] = CppWrapperGenerator.generate_envpool_wrap(cls).task_id
+        return done[cls]
+
+    return generate
+
+
+@pytest.fixture
+def make(task_id: Callable[[type], str]) -> Iterator[Callable[..., Any]]:
+    """`make(cls, env_type="gym", **config)` makes a pool that is closed after the test."""
+    pools: list[Any] = []
+
+    def make_pool(cls: type, env_type: str = "gym", **config: Any) -> Any:
+        pools.append(envpool_wrap.make(task_id(cls), env_type=env_type, **config))
+        return pools[-1]
+
+    yield make_pool
+    envs.Gated.open_all()
+    for pool in pools:
+        pool.close()
+
+
+@pytest.fixture(params=["inline", "thread"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Every backend in turn."""
+    name: str = request.param
+    return name

@@ -1,0 +1,224 @@
+"""The envs of the tests. They count, so a lost, doubled or swapped step shows in the numbers.
+
+Each distinct class costs a compilation of about five seconds: use one of these before adding another.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from envpool_protocol import EnvPoolProtocol
+
+
+class Counting(EnvPoolProtocol):
+    """obs float32 [envid, t, last action]; ends after 2 + envid steps; reward 10 t + envid."""
+
+    def __init__(self, envid: int, ends_after: int | None = None) -> None:
+        self.envid = envid
+        self.ends_after = 2 + envid if ends_after is None else ends_after
+        self.observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.called: list[str] = []
+        self.closed = False
+        self.t, self.last = 0, 0.0
+
+    def _reset_envpool(self) -> None:
+        self.called.append("reset")
+        self.t, self.last = 0, 0.0
+
+    def _step_envpool(self, action: Any) -> None:
+        self.called.append("step")
+        self.t, self.last = self.t + 1, float(action[0])
+
+    def _make_obs_envpool(self) -> Any:
+        self.called.append("make_obs")
+        return np.array([self.envid, self.t, self.last], np.float32)
+
+    def _done_envpool(self) -> bool:
+        self.called.append("done")
+        return self.t >= self.ends_after
+
+    def _reward_envpool(self) -> float:
+        self.called.append("reward")
+        return 10 * self.t + self.envid
+
+    def _render_envpool(self) -> Any:
+        return np.full((2, 3, 3), self.envid, np.uint8)
+
+    def _close_envpool(self) -> None:
+        self.closed = True
+
+
+class Gated(EnvPoolProtocol):
+    """A step of env i returns only once gate i is open: tests decide who finishes when, without sleeping."""
+
+    gates: ClassVar[dict[int, threading.Event]] = {}
+    entered: ClassVar[dict[int, threading.Event]] = {}
+
+    @classmethod
+    def shut(cls, *env_ids: int) -> None:
+        """Close the gates of these envs."""
+        for env_id in env_ids:
+            cls.gates[env_id], cls.entered[env_id] = threading.Event(), threading.Event()
+
+    @classmethod
+    def open(cls, *env_ids: int) -> None:
+        """Let these envs pass, now and later."""
+        for env_id in env_ids:
+            cls.gates[env_id].set()
+
+    @classmethod
+    def open_all(cls) -> None:
+        cls.open(*cls.gates)
+        cls.gates.clear()
+
+    def __init__(self, envid: int) -> None:
+        self.envid, self.t = envid, 0
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        self.action_space = spaces.Discrete(5, start=-2)
+
+    def _reset_envpool(self) -> None:
+        self.t = 0
+
+    def _step_envpool(self, action: Any) -> None:
+        self.t += 1
+        gate = self.gates.get(self.envid)
+        if gate is not None:
+            self.entered[self.envid].set()
+            if not gate.wait(60):
+                raise TimeoutError(f"gate {self.envid} stayed shut")
+
+    def _make_obs_envpool(self) -> Any:
+        return np.array([self.envid, self.t], np.float64)
+
+    def _done_envpool(self) -> bool:
+        return False
+
+    def _reward_envpool(self) -> float:
+        return float(self.t)
+
+
+class Faulty(EnvPoolProtocol):
+    """Raises `error` in the hook `fail_in` when the env has taken `fail_at` steps of its episode."""
+
+    def __init__(self, envid: int, fail_in: str = "", fail_at: int = 1, error: Any = None) -> None:
+        self.envid, self.t, self.fail_in, self.fail_at = envid, 0, fail_in, fail_at
+        self.error = error if error is not None else ValueError(f"env {envid} says no")
+        self.observation_space = spaces.Box(-1e6, 1e6, (2,), np.float32)
+        self.action_space = spaces.Discrete(3)
+        self.options: Any = None
+        self.seeds: list[int] = []
+        self._maybe_fail("__init__")
+
+    def _maybe_fail(self, hook: str) -> None:
+        if self.fail_in == hook and (self.t == self.fail_at or hook in ("__init__", "_reset_envpool")):
+            raise self.error
+
+    def _seed_envpool(self, seed: int) -> None:
+        self.seeds.append(seed)
+        self._maybe_fail("_seed_envpool")
+
+    def _reset_envpool(self, **options: Any) -> None:
+        self.t, self.options = 0, options
+        self._maybe_fail("_reset_envpool")
+
+    def _step_envpool(self, action: Any) -> None:
+        self.t += 1
+        self._maybe_fail("_step_envpool")
+
+    def _make_obs_envpool(self) -> Any:
+        self._maybe_fail("_make_obs_envpool")
+        return np.array([self.envid, self.t], np.float32)
+
+    def _done_envpool(self) -> bool:
+        self._maybe_fail("_done_envpool")
+        return False
+
+    def _truncated_envpool(self) -> bool:
+        self._maybe_fail("_truncated_envpool")
+        return self.t == 5
+
+    def _reward_envpool(self) -> float:
+        self._maybe_fail("_reward_envpool")
+        return 1.0
+
+    def _info_envpool(self) -> dict[str, Any]:
+        self._maybe_fail("_info_envpool")
+        return {"t": self.t, "even": True} if self.t % 2 == 0 else {}
+
+    def _close_envpool(self) -> None:
+        self._maybe_fail("_close_envpool")
+
+
+_NESTED = spaces.Dict(
+    {
+        "camera": spaces.Box(0, 255, (2, 3, 3), np.uint8),
+        "arm": spaces.Tuple(
+            (
+                spaces.Box(-np.inf, np.inf, (), np.float64),
+                spaces.Dict({"grip": spaces.Discrete(4, start=-1), "on": spaces.MultiBinary(3)}),
+            )
+        ),
+        "odd \"key\" \\ é": spaces.MultiDiscrete([[2, 3], [4, 5]]),
+        "half": spaces.Box(-1, 1, (2,), np.float16),
+    }
+)
+
+
+class Nested(EnvPoolProtocol):
+    """Echoes a nested action as its observation, or returns `self.answer` when a test sets it."""
+
+    def __init__(self, envid: int) -> None:
+        self.observation_space = _NESTED
+        self.action_space = _NESTED
+        self.np_random = np.random.default_rng(envid)
+        self.answer: Any = None
+        self.action: Any = None
+        self.first = _NESTED.sample()
+
+    def _seed_envpool(self, seed: int) -> None:
+        pass
+
+    def _reset_envpool(self) -> None:
+        self.action = self.first
+
+    def _step_envpool(self, action: Any) -> None:
+        self.action = action
+
+    def _make_obs_envpool(self) -> Any:
+        return self.action if self.answer is None else self.answer
+
+    def _done_envpool(self) -> bool:
+        return False
+
+    def _reward_envpool(self) -> float:
+        return 0.0
+
+
+class WalkEnv(EnvPoolProtocol, gymnasium.Env):
+    """A gymnasium Env with hooks that draws from `np_random`: the default seeding must reach it."""
+
+    def __init__(self, envid: int) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.x = 0.0
+
+    def _reset_envpool(self) -> None:
+        self.x = self.np_random.uniform()
+
+    def _step_envpool(self, action: Any) -> None:
+        self.x += self.np_random.normal() * (1 if action else -1)
+
+    def _make_obs_envpool(self) -> Any:
+        return np.array([self.x], np.float32)
+
+    def _done_envpool(self) -> bool:
+        return abs(self.x) > 3
+
+    def _reward_envpool(self) -> float:
+        return -abs(self.x)
