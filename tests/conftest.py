@@ -15,7 +15,9 @@ from envpool_protocol import CppWrapperGenerator
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden, to be read in review")
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite tests/golden, to be read in review"
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -164,7 +164,7 @@ _NESTED = spaces.Dict(
                 spaces.Dict({"grip": spaces.Discrete(4, start=-1), "on": spaces.MultiBinary(3)}),
             )
         ),
-        "odd \"key\" \\ é": spaces.MultiDiscrete([[2, 3], [4, 5]]),
+        'odd "key" \\ é': spaces.MultiDiscrete([[2, 3], [4, 5]]),
         "half": spaces.Box(-1, 1, (2,), np.float16),
     }
 )

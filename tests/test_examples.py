@@ -1,0 +1,88 @@
+"""The examples run as printed, and HalfCheetah in a pool is HalfCheetah stepped by hand."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(script: str, folder: Path, home: Path) -> str:
+    environment = {**os.environ, "ENVPOOL_WRAP_HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_env_of_one_file_is_used_from_a_second_in_another_folder(tmp_path: Path, home: Path) -> None:
+    assert "MyEnv_wrap" in run("my_env.py", tmp_path, home)
+    assert "MyEnv_wrap" in run("use_my_env.py", tmp_path, home)
+    assert not list(tmp_path.iterdir()), "examples leave files where they are run"
+
+
+def test_demo_prints_both_rates_for_both_envs_in_both_modes(tmp_path: Path, home: Path) -> None:
+    said = run("demo.py", tmp_path, home)
+    for task in ("MyEnv_wrap", "HalfCheetah_wrap"):
+        for mode in ("gym", "dm"):
+            line = next(
+                line for line in said.splitlines() if line.startswith(f"{task}, {mode}, 16 envs, 1000")
+            )
+            assert "steps/s; plain loop" in line and "ratio" in line
+
+
+@pytest.fixture
+def cheetah(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("half_cheetah").HalfCheetah
+
+
+@pytest.mark.parametrize("env_type", ["gym", "dm"])
+def test_half_cheetah_in_a_pool_is_half_cheetah_by_hand(
+    env_type: str, backend: str, cheetah: Any, make: Callable[..., Any]
+) -> None:
+    num_envs, limit, steps = 3, 25, 60
+    pool = make(cheetah, env_type, num_envs=num_envs, seed=7, max_episode_steps=limit, backend=backend)
+    plain = [gymnasium.make("HalfCheetah-v5", max_episode_steps=limit) for _ in range(num_envs)]
+    first = np.stack([env.reset(seed=7 + i)[0] for i, env in enumerate(plain)])
+    answer = pool.reset()
+    assert np.array_equal(answer.observation.obs if env_type == "dm" else answer[0], first)
+
+    over = [False] * num_envs
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        actions = rng.uniform(-1, 1, (num_envs, 6)).astype(np.float32)
+        answer = pool.step(actions)
+        for i, env in enumerate(plain):
+            if over[i]:
+                obs, reward, terminated, truncated = env.reset()[0], 0.0, False, False
+            else:
+                obs, reward, terminated, truncated, _ = env.step(actions[i])
+            over[i] = bool(terminated or truncated)
+            if env_type == "dm":
+                assert np.array_equal(answer.observation.obs[i], obs)
+                assert answer.reward[i] == np.float32(reward)
+                assert (answer.step_type[i] == 2) == over[i] and answer.discount[i] == (not terminated)
+            else:
+                assert np.array_equal(answer[0][i], obs)
+                assert answer[1][i] == np.float32(reward)
+                assert (answer[2][i], answer[3][i]) == (terminated, truncated)
+    assert sum(env.unwrapped.data.time > 0 for env in plain) == num_envs  # they did move
+    for env in plain:
+        env.close()
