@@ -136,14 +136,10 @@ def _single_spaces(space: Any) -> list[Any]:
 
 def _bounded(leaf: Leaf, space: Any) -> tuple[Any, ...]:
     """EnvPool's (dtype, shape, (least, greatest), (least per element, greatest per element))."""
-    low, high = (
-        np.broadcast_to(own if own is not None else getattr(space, name), leaf.shape or ()).ravel()
-        if own is None or leaf.shape == ()
-        else np.asarray(own)
-        for own, name in ((leaf.low, "low"), (leaf.high, "high"))
-    )
-    shape = list(leaf.shape)
-    if low.size == 0 or ((low == low[0]).all() and (high == high[0]).all()):
-        bounds = (low[0].item(), high[0].item()) if low.size else (0, 0)
-        return (leaf.dtype.numpy, shape, bounds, ([], []))
-    return (leaf.dtype.numpy, shape, (low.min().item(), high.max().item()), (low.tolist(), high.tolist()))
+    bounds = (leaf.low, leaf.high) if leaf.low is not None else (space.low, space.high)
+    lows, highs = (np.ravel(np.asarray(bound)) for bound in bounds)
+    if lows.size == 0:
+        return (leaf.dtype.numpy, list(leaf.shape), (0, 0), ([], []))
+    uniform = (lows == lows[0]).all() and (highs == highs[0]).all()
+    each: tuple[list[Any], list[Any]] = ([], []) if uniform else (lows.tolist(), highs.tolist())
+    return (leaf.dtype.numpy, list(leaf.shape), (lows.min().item(), highs.max().item()), each)
