@@ -1,7 +1,8 @@
 // The one mapping that holds slots and ring, and typed access to its parts.
 //
-// Fresh anonymous memory is zero, and zero is the right start for every word in it. Pages cost nothing before
-// they are touched, so the ring's whole bound is reserved at once and growing is touching.
+// Private memory, or a memfd that worker processes inherit and map too: no name, so nothing is left behind.
+// Fresh memory is zero, and zero is the right start for every word in it. Pages cost nothing before they are
+// touched, so the ring's whole bound is reserved at once and growing is touching.
 // The arena outlives the pool: arrays handed out keep it (batch_ring.h).
 #pragma once
 
@@ -21,16 +22,17 @@ namespace envpool {
 
 class Mapping {
  public:
+  // Private memory.
   explicit Mapping(size_t bytes) : bytes_(bytes) {
 #ifdef MAP_NORESERVE
     constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 #else
     constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 #endif
-    void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (at == MAP_FAILED) throw std::bad_alloc();
-    data_ = static_cast<std::byte*>(at);
+    map(flags, -1);
   }
+  // The file `fd`, shared with every process that maps it; it must have `bytes` bytes.
+  Mapping(size_t bytes, int fd) : bytes_(bytes) { map(MAP_SHARED, fd); }
   ~Mapping() { munmap(data_, bytes_); }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
@@ -38,6 +40,12 @@ class Mapping {
   std::byte* data() const { return data_; }
 
  private:
+  void map(int flags, int fd) {
+    void* at = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, fd, 0);
+    if (at == MAP_FAILED) throw std::bad_alloc();
+    data_ = static_cast<std::byte*>(at);
+  }
+
   std::byte* data_;
   size_t bytes_;
 };
@@ -66,6 +74,7 @@ class Row {
 class Arena {
  public:
   explicit Arena(Layout layout) : layout_(std::move(layout)), mapping_(layout_.total_bytes) {}
+  Arena(Layout layout, int fd) : layout_(std::move(layout)), mapping_(layout_.total_bytes, fd) {}
 
   const Layout& layout() const { return layout_; }
   ArenaWords& words() const { return *at<ArenaWords>(0); }
@@ -82,9 +91,13 @@ class Arena {
     return mapping_.data() + layout_.blocks_at + block * layout_.block_bytes;
   }
   Row row(uint32_t block_id, uint32_t index) const { return Row(block(block_id), index, &layout_); }
-  EnvQueue queue() const {
-    return EnvQueue(&words().queue, at<std::atomic<uint32_t>>(layout_.cells_at),
-                    EnvQueue::cells_for(layout_.num_envs));
+  RowWord& row_word(uint32_t block_id, uint32_t index) const {
+    return at<RowWord>(layout_.row_words_at)[static_cast<size_t>(block_id) * layout_.batch_size + index];
+  }
+  EnvQueue queue(uint32_t which) const {
+    const size_t cells = layout_.cells_per_queue();
+    return EnvQueue(at<QueueWords>(layout_.queues_at) + which,
+                    at<std::atomic<uint32_t>>(layout_.cells_at) + which * cells, cells);
   }
 
  private:

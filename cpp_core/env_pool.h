@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +30,9 @@ namespace envpool {
 struct PoolOptions {
   uint32_t num_envs;
   uint32_t batch_size;
-  uint32_t num_threads;  // 0: inline, the caller steps everything inside recv
+  uint32_t num_threads;  // worker threads of this process, besides the caller; they share queue 0
+  bool caller_works;     // the caller steps, inside recv, what is due in queue 0
+  int64_t spin_ns;       // how long the caller and its threads stay awake when there is nothing to do
   int32_t thread_affinity_offset;
 };
 
@@ -55,11 +58,13 @@ class EnvPool {
         engine_(std::move(engine)),
         ring_(std::make_shared<BatchRing>(engine_, most_in_flight(options.num_envs, options.batch_size))),
         in_flight_(options.num_envs, false) {
+    due_of_queue_.resize(arena().layout().num_queues);
     start_workers(options_.num_threads);
   }
 
   bool is_async() const { return options_.batch_size < options_.num_envs; }
-  bool is_inline() const { return options_.num_threads == 0; }
+  bool caller_works() const { return options_.caller_works; }
+  bool has_threads() const { return options_.num_threads > 0; }
   uint32_t num_in_flight() const { return num_in_flight_; }
   size_t num_pending_batches() const { return pending_.size(); }
   bool in_flight(uint32_t env) const { return in_flight_[env]; }
@@ -84,37 +89,40 @@ class EnvPool {
       if (!ring_->acquire(&block)) throw_too_many_pending();
       open_batch(block, count);
     }
-    due_.assign(envs, envs + count);
     for (uint32_t i = 0; i < count; ++i) {
-      Slot& slot = arena().slot(due_[i]);
-      slot.request = request;
+      const auto env = static_cast<uint32_t>(envs[i]);
+      Slot& slot = arena().slot(env);
       slot.block = block;
       slot.row = i;
-      slot.move(SlotEvent::kSend);
-      in_flight_[due_[i]] = true;
+      if (!is_async()) arena().row_word(block, i).store(claimed_row(0, env), std::memory_order_relaxed);
+      make_due(env, request);
+      in_flight_[env] = true;
     }
     num_in_flight_ += count;
     while (is_async() && pending_.size() * options_.batch_size < num_in_flight_) assign_next_batch();
-    arena().queue().push(due_.data(), count);
+    push_due();
   }
 
-  // Builds or closes every idle env. Wait for it like for a batch, with errand_done().
-  void start_errand(Request request) {
-    due_.clear();
-    for (uint32_t env = 0; env < options_.num_envs; ++env) {
-      if (!in_flight_[env]) due_.push_back(env);
-    }
+  // Builds, closes or applies something to idle envs. Wait for it like for a batch, with errand_done().
+  void start_errand(Request request, const std::vector<uint32_t>& envs) {
+    errand_ = envs;
+    errand_recount_ = false;
     BatchHead& head = arena().words().errands;
     head.rows_done.store(0, std::memory_order_relaxed);
     head.failed.store(0, std::memory_order_relaxed);
-    head.rows_expected.store(static_cast<uint32_t>(due_.size()), std::memory_order_relaxed);
-    for (const uint32_t env : due_) {
-      arena().slot(env).request = request;
-      arena().slot(env).move(SlotEvent::kSend);
-    }
-    arena().queue().push(due_.data(), due_.size());
+    head.rows_expected.store(static_cast<uint32_t>(envs.size()), std::memory_order_relaxed);
+    for (const uint32_t env : envs) make_due(env, request);
+    push_due();
   }
-  bool errand_done() const { return complete(arena().words().errands); }
+  std::vector<uint32_t> all_envs() const {
+    std::vector<uint32_t> envs(options_.num_envs);
+    std::iota(envs.begin(), envs.end(), 0U);
+    return envs;
+  }
+  bool errand_done() const {
+    if (!errand_recount_) return complete(arena().words().errands);
+    return std::all_of(errand_.begin(), errand_.end(), [this](uint32_t env) { return state_of(env) == SlotState::kIdle; });
+  }
   bool errand_failed() const { return arena().words().errands.failed.load(std::memory_order_relaxed) > 0; }
 
   void begin_recv() {
@@ -127,7 +135,10 @@ class EnvPool {
     front().rows = std::min(options_.batch_size, num_in_flight_);
     arena().head(front().block).rows_expected.store(front().rows, std::memory_order_seq_cst);
   }
-  bool front_ready() const { return complete(arena().head(pending_.front().block)); }
+  bool front_ready() const {
+    const Batch& batch = pending_.front();
+    return batch.recount ? count_published(batch) >= batch.rows : complete(arena().head(batch.block));
+  }
 
   // The front batch, which must be ready. Its envs are idle again.
   ReadyBatch take_front() {
@@ -147,17 +158,18 @@ class EnvPool {
             head.infos.load(std::memory_order_relaxed) > 0};
   }
 
-  // Inline pools: the caller steps the next due env. False: nothing is due.
+  // The caller steps the next env that is due in its queue. False: nothing is.
   bool step_one(Outcome* outcome) {
     uint32_t env = 0;
-    if (!arena().queue().try_pop(&env)) return false;
+    if (!arena().queue(0).try_pop(&env)) return false;
     *outcome = serve(*engine_, env);
     return true;
   }
 
-  // Sleeps until `ready()` may have become true, a signal, or the deadline.
+  // Spins, then sleeps, until `ready()` may have become true, a signal, or the deadline.
   template <typename Ready>
   Wait wait(const Ready& ready, Deadline deadline) {
+    if (spin_until(ready, options_.spin_ns)) return Wait::kWoken;
     Park& park = arena().words().caller;
     const uint32_t ticket = park.prepare();
     if (ready()) {
@@ -169,13 +181,43 @@ class EnvPool {
 
   void start_workers(uint32_t count) {
     arena().words().stop.store(false, std::memory_order_seq_cst);
-    if (count > 0) workers_.start(engine_, count, options_.thread_affinity_offset);
+    if (count > 0) workers_.start(engine_, count, options_.spin_ns, options_.thread_affinity_offset);
   }
   bool stop_workers(Deadline deadline) { return workers_.stop(deadline); }
 
+  // Tells worker processes to end, once they are done with the env they are at.
+  void stop_processes() {
+    arena().words().stop.store(true, std::memory_order_seq_cst);  // pairs with EnvQueue::wait
+    for (uint32_t queue = 0; queue < arena().layout().num_queues; ++queue) arena().queue(queue).wake_all();
+  }
+
+  // The process that served `queue` is dead: whatever it had to do is done here, as failed, in its name. Its envs
+  // are not built any more. Only after the process is known to be gone: it writes no word any more.
+  void bury(uint32_t queue) {
+    arena().queue(queue).clear();
+    for (Batch& batch : pending_) batch.recount = true;
+    errand_recount_ = true;
+    const Layout& layout = arena().layout();
+    for (uint32_t env = layout.first_env(queue); env < layout.first_env(queue + 1); ++env) {
+      Slot& slot = arena().slot(env);
+      slot.built = false;
+      slot.needs_reset = true;
+      slot.outbox = {};
+      if (in_flight_[env]) {
+        fail_row_of(env);
+      } else if (state_of(env) != SlotState::kIdle) {
+        arena().words().errands.failed.fetch_add(1, std::memory_order_relaxed);
+        slot.state.store(SlotState::kIdle, std::memory_order_release);
+      }
+    }
+  }
+  bool was_buried(uint32_t env) const { return !arena().slot(env).built; }
+
   // With no worker left: whatever is due or waiting to be received is forgotten.
   void drop_everything() {
-    for (uint32_t env = 0; arena().queue().try_pop(&env);) arena().slot(env).move(SlotEvent::kDrop);
+    for (uint32_t queue = 0; queue < arena().layout().num_queues; ++queue) {
+      for (uint32_t env = 0; arena().queue(queue).try_pop(&env);) arena().slot(env).move(SlotEvent::kDrop);
+    }
     in_flight_.assign(options_.num_envs, false);
     num_in_flight_ = 0;
     pending_.clear();
@@ -185,6 +227,7 @@ class EnvPool {
   struct Batch {
     uint32_t block;
     uint32_t rows;
+    bool recount = false;  // a worker died: the count may be short, the row words tell
   };
 
   static bool complete(const BatchHead& head) {
@@ -193,6 +236,53 @@ class EnvPool {
   }
 
   Batch& front() { return pending_.front(); }
+  SlotState state_of(uint32_t env) const { return arena().slot(env).state.load(std::memory_order_acquire); }
+
+  uint32_t count_published(const Batch& batch) const {
+    uint32_t count = 0;
+    const uint32_t rows = is_async() ? options_.batch_size : batch.rows;
+    for (uint32_t i = 0; i < rows; ++i) {
+      count += is_published(arena().row_word(batch.block, i).load(std::memory_order_acquire)) ? 1 : 0;
+    }
+    return count;
+  }
+
+  // Fills the row of an env in flight whose worker is dead, unless that was published in time.
+  void fail_row_of(uint32_t env) {
+    RowClaim claim(arena(), env);
+    for (const Batch& batch : pending_) {
+      const uint32_t rows = is_async() ? options_.batch_size : batch.rows;
+      for (uint32_t i = 0; i < rows; ++i) {
+        const uint64_t word = arena().row_word(batch.block, i).load(std::memory_order_acquire);
+        if (!is_row_of(word, env)) continue;
+        if (is_published(word)) {
+          arena().slot(env).state.store(SlotState::kIdle, std::memory_order_relaxed);
+          return;
+        }
+        claim.set(batch.block, i);
+      }
+    }
+    arena().slot(env).state.store(SlotState::kRunning, std::memory_order_relaxed);
+    write_failed_row(arena(), claim.row(), env);
+    arena().head(claim.block()).failed.fetch_add(1, std::memory_order_relaxed);
+    publish(arena(), arena().slot(env), claim);
+  }
+
+  void make_due(uint32_t env, Request request) {
+    Slot& slot = arena().slot(env);
+    slot.request = request;
+    slot.move(SlotEvent::kSend);
+    due_of_queue_[arena().layout().queue_of(env)].push_back(env);
+  }
+
+  // The caller's own queue last: the others are awake by the time the caller starts to work.
+  void push_due() {
+    for (uint32_t queue = arena().layout().num_queues; queue-- > 0;) {
+      std::vector<uint32_t>& due = due_of_queue_[queue];
+      if (!due.empty()) arena().queue(queue).push(due.data(), due.size());
+      due.clear();
+    }
+  }
 
   void open_batch(uint32_t block, uint32_t rows) {
     BatchHead& head = arena().head(block);
@@ -208,6 +298,9 @@ class EnvPool {
     if (!ring_->acquire(&block)) throw_too_many_pending();
     const uint64_t number = batches_taken_ + pending_.size();
     open_batch(block, options_.batch_size);
+    for (uint32_t i = 0; i < options_.batch_size; ++i) {
+      arena().row_word(block, i).store(free_row(number), std::memory_order_relaxed);
+    }
     arena().block_of_batch(number).store(block, std::memory_order_release);
   }
 
@@ -240,7 +333,9 @@ class EnvPool {
   uint32_t num_in_flight_ = 0;
   std::deque<Batch> pending_;
   uint64_t batches_taken_ = 0;
-  std::vector<uint32_t> due_;
+  std::vector<std::vector<uint32_t>> due_of_queue_;
+  std::vector<uint32_t> errand_;
+  bool errand_recount_ = false;
   ThreadWorkers workers_;
 };
 

@@ -14,6 +14,7 @@
 
 #include "cpp_core/leaf.h"
 #include "cpp_core/park.h"
+#include "cpp_core/spin.h"
 
 namespace envpool {
 
@@ -57,8 +58,11 @@ class EnvQueue {
     return words_->head.load(std::memory_order_seq_cst) == words_->tail.load(std::memory_order_seq_cst);
   }
 
-  // Sleeps until something is due, `stop` is set, or the deadline passed. Spurious returns are allowed.
-  void wait(const std::atomic<bool>& stop, Deadline deadline) {
+  // Spins, then sleeps, until something is due, `stop` is set, or the deadline passed. Spurious returns are
+  // allowed.
+  void wait(const std::atomic<bool>& stop, int64_t spin_ns, Deadline deadline) {
+    const auto awake = [&] { return !looks_empty() || stop.load(std::memory_order_relaxed); };
+    if (spin_until(awake, spin_ns)) return;
     const uint32_t ticket = words_->park.prepare();
     if (!empty() || stop.load(std::memory_order_seq_cst)) {
       words_->park.cancel();
@@ -67,10 +71,19 @@ class EnvQueue {
     words_->park.sleep(ticket, deadline);
   }
 
+  // For a queue whose taker is dead: nothing in it will be taken.
+  void clear() {
+    words_->head.store(words_->tail.load(std::memory_order_relaxed), std::memory_order_release);
+  }
+
   // After `stop` was set with a seq_cst store.
   void wake_all() { words_->park.notify(UINT32_MAX); }
 
  private:
+  bool looks_empty() const {
+    return words_->head.load(std::memory_order_relaxed) == words_->tail.load(std::memory_order_relaxed);
+  }
+
   QueueWords* words_;
   std::atomic<uint32_t>* cells_;
   size_t mask_;

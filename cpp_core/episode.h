@@ -31,6 +31,17 @@ inline void clear_leaf(const Row& row, const Layout& layout, uint32_t leaf) {
   std::memset(row.leaf(leaf), 0, static_cast<size_t>(layout.state[leaf].nbytes));
 }
 
+// The row of an env that raised, or whose worker died: zeros, truncated; the env's next step is a reset.
+inline void write_failed_row(Arena& arena, const Row& row, uint32_t env) {
+  const Layout& layout = arena.layout();
+  Slot& slot = arena.slot(env);
+  clear_leaf(row, layout, kReward);
+  for (uint32_t leaf = kFirstObs; leaf < layout.state.size(); ++leaf) clear_leaf(row, layout, leaf);
+  write_engine_leaves(row, env, slot.elapsed_step, kLast, StepFlags{.truncated = true});
+  slot.needs_reset = true;
+  ++slot.episodes;
+}
+
 // Resets or steps `env` as its slot asks and fills its row, whatever happens.
 inline Outcome play(Arena& arena, Stepper& stepper, int32_t max_episode_steps, uint32_t env,
                     RowClaim& claim) {
@@ -53,18 +64,18 @@ inline Outcome play(Arena& arena, Stepper& stepper, int32_t max_episode_steps, u
     if (slot.elapsed_step >= max_episode_steps) flags.truncated = true;
   }
   const Row row = claim.row();
-  if (is_reset || outcome != Outcome::kOk) clear_leaf(row, layout, kReward);
+  BatchHead& head = arena.head(claim.block());
   if (outcome != Outcome::kOk) {
-    for (uint32_t leaf = kFirstObs; leaf < layout.state.size(); ++leaf) clear_leaf(row, layout, leaf);
-    flags = StepFlags{.terminated = false, .truncated = true, .info = false};
+    write_failed_row(arena, row, env);
+    if (outcome == Outcome::kFailed) head.failed.fetch_add(1, std::memory_order_relaxed);
+    return outcome;
   }
+  if (is_reset) clear_leaf(row, layout, kReward);
   const bool done = flags.terminated || flags.truncated;
   if (done) ++slot.episodes;
   slot.needs_reset = done;
   write_engine_leaves(row, env, slot.elapsed_step, done ? kLast : is_reset ? kFirst : kMid, flags);
-  BatchHead& head = arena.head(claim.block());
   if (flags.info) head.infos.fetch_add(1, std::memory_order_relaxed);
-  if (outcome == Outcome::kFailed) head.failed.fetch_add(1, std::memory_order_relaxed);
   return outcome;
 }
 

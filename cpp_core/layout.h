@@ -1,6 +1,8 @@
 // Where everything lies in an arena: one mapping that holds slots, actions, the queue and the ring of blocks.
 //
-//   | ArenaWords | slots | actions | queue cells | batch heads | block of each batch | block 0 | block 1 | …
+//   | ArenaWords | slots | actions | queues | their cells | batch heads | row words | block of each batch | block 0 | …
+//
+// One queue, which all workers share (threads), or one for each worker, with its own envs (processes).
 //
 // A block holds `batch_size` rows of every state leaf, leaf by leaf, so that each leaf of a batch is one
 // contiguous array. Offsets only, no pointers: the same layout serves a private and a shared mapping.
@@ -12,6 +14,7 @@
 
 #include "cpp_core/env_queue.h"
 #include "cpp_core/leaf.h"
+#include "cpp_core/row_word.h"
 #include "cpp_core/slot.h"
 
 namespace envpool {
@@ -55,28 +58,30 @@ struct ArenaWords {
   alignas(kCacheLine) std::atomic<uint64_t> next_row;  // async: rows given out so far, over all batches
   alignas(kCacheLine) Park caller;
   alignas(kCacheLine) BatchHead errands;  // counts builds and closes, which have no row
-  QueueWords queue;
 };
 
 struct Layout {
   uint32_t num_envs;
   uint32_t batch_size;
   uint32_t num_blocks;
+  uint32_t num_queues;
   std::vector<EnvpoolLeaf> state;
   std::vector<EnvpoolLeaf> action;
 
   std::vector<size_t> leaf_offsets;    // of each state leaf in a block
   std::vector<size_t> action_offsets;  // of each action leaf in one env's action
   size_t action_bytes = 0;
-  size_t slots_at = 0, actions_at = 0, cells_at = 0, heads_at = 0, batch_blocks_at = 0, blocks_at = 0;
+  size_t slots_at = 0, actions_at = 0, queues_at = 0, cells_at = 0, heads_at = 0, row_words_at = 0;
+  size_t batch_blocks_at = 0, blocks_at = 0;
   size_t block_bytes = 0;
   size_t total_bytes = 0;
 
-  Layout(uint32_t envs, uint32_t batch, std::vector<EnvpoolLeaf> state_leaves,
+  Layout(uint32_t envs, uint32_t batch, uint32_t queues, std::vector<EnvpoolLeaf> state_leaves,
          std::vector<EnvpoolLeaf> action_leaves)
       : num_envs(envs),
         batch_size(batch),
         num_blocks(0),
+        num_queues(queues),
         state(std::move(state_leaves)),
         action(std::move(action_leaves)) {
     block_bytes = place(state, batch, kCacheLine, &leaf_offsets);
@@ -93,12 +98,23 @@ struct Layout {
     };
     slots_at = take(num_envs * sizeof(Slot));
     actions_at = take(num_envs * action_bytes);
-    cells_at = take(EnvQueue::cells_for(num_envs) * sizeof(std::atomic<uint32_t>));
+    queues_at = take(num_queues * sizeof(QueueWords));
+    cells_at = take(num_queues * cells_per_queue() * sizeof(std::atomic<uint32_t>));
     heads_at = take(num_blocks * sizeof(BatchHead));
+    row_words_at = take(num_blocks * batch_size * sizeof(RowWord));
     batch_blocks_at = take(num_blocks * sizeof(std::atomic<uint32_t>));
     blocks_at = take(num_blocks * block_bytes);
     total_bytes = at;
   }
+
+  // Envs are dealt to queues in runs: queue q has envs first_env(q) to first_env(q + 1) - 1.
+  uint32_t first_env(uint32_t queue) const {
+    return static_cast<uint32_t>(static_cast<uint64_t>(queue) * num_envs / num_queues);
+  }
+  uint32_t queue_of(uint32_t env) const {
+    return static_cast<uint32_t>(((static_cast<uint64_t>(env) + 1) * num_queues - 1) / num_envs);
+  }
+  size_t cells_per_queue() const { return EnvQueue::cells_for((num_envs + num_queues - 1) / num_queues); }
 
  private:
   static size_t place(const std::vector<EnvpoolLeaf>& leaves, size_t rows, size_t alignment,

@@ -2,7 +2,7 @@
 //
 // The caller writes a slot while it is kIdle and hands it over through the queue; a worker owns it from then
 // on until it publishes the row; so every plain field has one writer at a time. `state` only tells observers
-// (timeouts, tests) where the env is: ownership travels with the queue and the batch's count of rows done.
+// (timeouts, tests) where the env is: ownership travels with the queue and the row's word (row_word.h).
 #pragma once
 
 #include <atomic>
@@ -41,7 +41,13 @@ constexpr bool next_slot_state(SlotState from, SlotEvent event, SlotState* to) {
   return false;
 }
 
-enum class Request : uint8_t { kBuild, kReset, kStep, kClose };
+enum class Request : uint8_t { kBuild, kReset, kStep, kClose, kApply };
+
+// Where a pickled object for or from the env lies in a letter file (py_mailbox.h). length 0: there is none.
+struct Letter {
+  uint64_t offset;
+  uint64_t length;
+};
 
 inline constexpr uint32_t kNoBlock = UINT32_MAX;
 
@@ -52,7 +58,9 @@ struct alignas(kCacheLine) Slot {
   Request request;
   bool reseed;  // the next reset gives the env `seed` first
   int64_t seed;
+  Letter inbox;  // written by the caller
   // Written by the worker, kept between requests.
+  alignas(kCacheLine) Letter outbox;
   bool built;
   bool needs_reset;  // the next step is a reset: nothing ran yet, or the episode ended
   int32_t elapsed_step;
@@ -68,6 +76,6 @@ struct alignas(kCacheLine) Slot {
     state.store(to, std::memory_order_relaxed);
   }
 };
-static_assert(sizeof(Slot) == kCacheLine, "one slot is one cache line: neighbours must not share it");
+static_assert(sizeof(Slot) == 2 * kCacheLine, "a line of the caller's and a line of the worker's");
 
 }  // namespace envpool

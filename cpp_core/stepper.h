@@ -7,6 +7,7 @@
 // A stepper never throws: a failure is kept with the env until the caller asks for it, and reported here.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
@@ -27,10 +28,10 @@ struct StepFlags {
 };
 
 // The row that a result goes to. In a synchronous pool the caller chose it; in an asynchronous one the next
-// free row is taken when it is first asked for, so that batches fill in the order in which envs finish.
+// free row is claimed when it is first asked for, so that batches fill in the order in which envs finish.
 class RowClaim {
  public:
-  RowClaim(Arena& arena, const Slot& slot) : arena_(arena), slot_(slot) {}
+  RowClaim(Arena& arena, uint32_t env) : arena_(arena), slot_(arena.slot(env)), env_(env) {}
 
   uint32_t block() {
     claim();
@@ -40,6 +41,15 @@ class RowClaim {
     claim();
     return arena_.row(block_, index_);
   }
+  RowWord& word() {
+    claim();
+    return arena_.row_word(block_, index_);
+  }
+  // For a row that was claimed by somebody who is gone.
+  void set(uint32_t block, uint32_t index) {
+    block_ = block;
+    index_ = index;
+  }
   int32_t elapsed_step() const { return slot_.elapsed_step; }
 
  private:
@@ -48,15 +58,30 @@ class RowClaim {
     block_ = slot_.block;
     index_ = slot_.row;
     if (block_ != kNoBlock) return;
-    // acq_rel: this sees the blocks assigned before any env that took an earlier row was sent.
-    const uint64_t number = arena_.words().next_row.fetch_add(1, std::memory_order_acq_rel);
+    // Rows before `next_row` are all taken, and enough rows after it are open for every env in flight: the caller
+    // opens batches before it sends. So the walk ends, whoever else claims.
+    std::atomic<uint64_t>& next_row = arena_.words().next_row;
     const uint32_t batch_size = arena_.layout().batch_size;
-    block_ = arena_.block_of_batch(number / batch_size).load(std::memory_order_acquire);
-    index_ = static_cast<uint32_t>(number % batch_size);
+    uint64_t number = next_row.load(std::memory_order_acquire);
+    for (;; number = std::max(number + 1, next_row.load(std::memory_order_acquire))) {
+      const uint64_t batch = number / batch_size;
+      index_ = static_cast<uint32_t>(number % batch_size);
+      block_ = arena_.block_of_batch(batch).load(std::memory_order_acquire);
+      uint64_t expected = free_row(batch);
+      if (arena_.row_word(block_, index_)
+              .compare_exchange_strong(expected, claimed_row(batch, env_), std::memory_order_acq_rel)) {
+        break;
+      }
+    }
+    // acq_rel: whoever reads this sees the batches that were open to this worker.
+    for (uint64_t seen = next_row.load(std::memory_order_acquire);
+         seen < number + 1 && !next_row.compare_exchange_weak(seen, number + 1, std::memory_order_acq_rel);) {
+    }
   }
 
   Arena& arena_;
   const Slot& slot_;
+  const uint32_t env_;
   uint32_t block_ = kNoBlock;
   uint32_t index_ = 0;
 };
@@ -77,6 +102,8 @@ class Stepper {
   virtual Outcome reset(uint32_t env, const int64_t* seed, RowClaim& claim, StepFlags* flags) = 0;
   // Writes the obs and reward leaves.
   virtual Outcome step(uint32_t env, const std::byte* action, RowClaim& claim, StepFlags* flags) = 0;
+  // Calls the function in the env's inbox and puts the result in its outbox.
+  virtual Outcome apply(uint32_t env) = 0;
   virtual Outcome close(uint32_t env) = 0;
 };
 

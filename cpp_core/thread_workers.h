@@ -25,13 +25,14 @@ namespace envpool {
 class ThreadWorkers {
  public:
   // affinity_offset < 0: no pinning; else worker i is pinned to core (offset + i) modulo the number of cores.
-  void start(const std::shared_ptr<Engine>& engine, uint32_t count, int32_t affinity_offset) {
+  void start(const std::shared_ptr<Engine>& engine, uint32_t count, int64_t spin_ns,
+             int32_t affinity_offset) {
     engine_ = engine;
     roll_ = std::make_shared<Roll>();
     roll_->running = count;
     for (uint32_t i = 0; i < count; ++i) {
-      threads_.emplace_back([engine, roll = roll_] {
-        work(*engine);
+      threads_.emplace_back([engine, spin_ns, roll = roll_] {
+        work(*engine, /*which_queue=*/0, spin_ns);
         roll->sign_off();
       });
       adopt(threads_.back(), i, affinity_offset);
@@ -42,7 +43,7 @@ class ThreadWorkers {
   bool stop(Deadline deadline) {
     if (threads_.empty()) return true;
     engine_->arena.words().stop.store(true, std::memory_order_seq_cst);  // pairs with EnvQueue::wait
-    engine_->arena.queue().wake_all();
+    engine_->arena.queue(0).wake_all();
     const bool all = roll_->wait(deadline);
     for (auto& thread : threads_) all ? thread.join() : thread.detach();
     threads_.clear();

@@ -24,12 +24,41 @@ struct Engine {
   bool timed;  // note when each env was taken, so that a timeout can say for how long it runs
 };
 
-inline void publish(Arena& arena, Slot& slot, BatchHead& head) {
-  slot.move(SlotEvent::kPublish);
-  // seq_cst: pairs with the caller, which lowers rows_expected and then looks at rows_done, and releases the
-  // row.
+// Counts one env as done, and wakes the caller when it was the last that the caller waits for.
+inline void count_done(Arena& arena, BatchHead& head) {
+  // seq_cst: pairs with the caller, which changes rows_expected and then looks at rows_done.
   const uint32_t done = head.rows_done.fetch_add(1, std::memory_order_seq_cst) + 1;
   if (done == head.rows_expected.load(std::memory_order_seq_cst)) arena.words().caller.notify(1);
+}
+
+inline void publish(Arena& arena, Slot& slot, RowClaim& claim) {
+  RowWord& word = claim.word();
+  slot.move(SlotEvent::kPublish);
+  word.store(published_row(word.load(std::memory_order_relaxed)), std::memory_order_release);
+  count_done(arena, arena.head(claim.block()));
+}
+
+// Builds, closes or applies: requests that fill no row.
+inline Outcome run_errand(Engine& engine, Slot& slot, uint32_t env) {
+  Outcome outcome = Outcome::kOk;
+  switch (slot.request) {
+    case Request::kBuild:
+      outcome = engine.stepper->build(env);
+      slot.built = outcome == Outcome::kOk;
+      slot.needs_reset = true;
+      break;
+    case Request::kClose:
+      outcome = engine.stepper->close(env);
+      slot.built = false;
+      break;
+    default:
+      outcome = engine.stepper->apply(env);
+  }
+  BatchHead& errands = engine.arena.words().errands;
+  if (outcome == Outcome::kFailed) errands.failed.fetch_add(1, std::memory_order_relaxed);
+  slot.move(SlotEvent::kPublish);
+  count_done(engine.arena, errands);
+  return outcome;
 }
 
 inline Outcome serve(Engine& engine, uint32_t env) {
@@ -37,30 +66,22 @@ inline Outcome serve(Engine& engine, uint32_t env) {
   Slot& slot = arena.slot(env);
   if (engine.timed) slot.started_ns.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
   slot.move(SlotEvent::kClaim);
-  if (slot.request == Request::kBuild || slot.request == Request::kClose) {
-    const bool build = slot.request == Request::kBuild;
-    const Outcome outcome = build ? engine.stepper->build(env) : engine.stepper->close(env);
-    slot.built = build && outcome == Outcome::kOk;
-    slot.needs_reset = true;
-    BatchHead& errands = arena.words().errands;
-    if (outcome == Outcome::kFailed) errands.failed.fetch_add(1, std::memory_order_relaxed);
-    publish(arena, slot, errands);
-    return outcome;
-  }
-  RowClaim claim(arena, slot);
+  if (slot.request != Request::kStep && slot.request != Request::kReset) return run_errand(engine, slot, env);
+  RowClaim claim(arena, env);
   const Outcome outcome = play(arena, *engine.stepper, engine.max_episode_steps, env, claim);
-  publish(arena, slot, arena.head(claim.block()));
+  publish(arena, slot, claim);
   return outcome;
 }
 
-inline void work(Engine& engine) {
+// `spin_ns`: how long to stay awake when nothing is due.
+inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns) {
   const auto session = engine.stepper->open_session();
   const std::atomic<bool>& stop = engine.arena.words().stop;
-  EnvQueue queue = engine.arena.queue();
+  EnvQueue queue = engine.arena.queue(which_queue);
   while (!stop.load(std::memory_order_acquire)) {
     uint32_t env = 0;
     if (!queue.try_pop(&env)) {
-      queue.wait(stop, in_milliseconds(kIdleMs));
+      queue.wait(stop, spin_ns, in_milliseconds(kIdleMs));
       continue;
     }
     session->enter();

@@ -1,0 +1,108 @@
+// Python objects to and from an env, beside its row: options and functions in, exceptions, infos and results out.
+//
+// In one process the object itself is kept (LocalMailbox). Between processes it travels as a pickle in a letter
+// file, a memfd that grows (never a pipe, which blocks when full), with its place in the env's slot (FileMailbox):
+// one file that the caller writes and all workers read, and one per worker that the caller reads. An env has at most
+// one letter in each direction, so each env has its own stretch of the file, and a longer letter moves it to a
+// stretch twice as long: the file stays within a small multiple of what the letters need.
+// put() is the sender's, before it hands the env over; take() the receiver's, while it has the env. With the GIL.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "cpp_core/arena.h"
+#include "cpp_core/py_errors.h"
+
+namespace envpool {
+
+namespace py = pybind11;
+
+class Mailbox {
+ public:
+  virtual ~Mailbox() = default;
+  virtual void put(uint32_t env, py::object object) = 0;
+  // An empty object when there is no letter.
+  virtual py::object take(uint32_t env) = 0;
+  virtual void clear() {}
+};
+
+class LocalMailbox final : public Mailbox {
+ public:
+  explicit LocalMailbox(uint32_t num_envs) : letters_(num_envs) {}
+  void put(uint32_t env, py::object object) override { letters_[env] = std::move(object); }
+  py::object take(uint32_t env) override { return std::exchange(letters_[env], py::object()); }
+  void clear() override {
+    for (auto& letter : letters_) letter = py::object();
+  }
+
+ private:
+  std::vector<py::object> letters_;
+};
+
+class FileMailbox final : public Mailbox {
+ public:
+  // `place`: &Slot::inbox or &Slot::outbox.
+  FileMailbox(const Arena& arena, int fd, Letter Slot::* place)
+      : arena_(arena), fd_(fd), place_(place), stretches_(arena.layout().num_envs) {}
+
+  void put(uint32_t env, py::object object) override {
+    const py::bytes pickle = letters().attr("dumps")(object);
+    const std::string_view bytes = pickle;
+    Stretch& stretch = stretches_[env];
+    if (stretch.capacity < bytes.size()) {
+      stretch = {end_, std::bit_ceil(bytes.size())};
+      end_ += stretch.capacity;
+    }
+    move_bytes(bytes.size(), [&](size_t done) {
+      return pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(stretch.offset + done));
+    });
+    arena_.slot(env).*place_ = {stretch.offset, bytes.size()};
+  }
+
+  py::object take(uint32_t env) override {
+    Letter& letter = arena_.slot(env).*place_;
+    if (letter.length == 0) return {};
+    const Letter there = std::exchange(letter, Letter{});
+    const auto bytes = py::reinterpret_steal<py::object>(
+        PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(there.length)));
+    if (!bytes) throw py::error_already_set();
+    char* to = PyBytes_AS_STRING(bytes.ptr());
+    move_bytes(there.length, [&](size_t done) {
+      return pread(fd_, to + done, there.length - done, static_cast<off_t>(there.offset + done));
+    });
+    return letters().attr("loads")(bytes);
+  }
+
+ private:
+  struct Stretch {
+    uint64_t offset = 0;
+    uint64_t capacity = 0;
+  };
+
+  static py::module_ letters() { return py::module_::import("envpool_wrap.letters"); }
+
+  template <typename Move>
+  static void move_bytes(size_t length, const Move& move) {
+    for (size_t done = 0; done < length;) {
+      const ssize_t moved = move(done);
+      if (moved < 0 && errno == EINTR) continue;
+      if (moved <= 0) raise("PoolError", std::string("a letter between processes was lost: ") + std::strerror(errno));
+      done += static_cast<size_t>(moved);
+    }
+  }
+
+  const Arena& arena_;
+  const int fd_;
+  Letter Slot::* const place_;
+  std::vector<Stretch> stretches_;
+  uint64_t end_ = 0;
+};
+
+}  // namespace envpool

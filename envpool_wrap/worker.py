@@ -1,0 +1,49 @@
+"""A worker process: run as a file by `processes.py`, never imported there.
+
+Reads its orders from an inherited file, builds nothing but what the arena asks for, and steps the envs of its queue
+until it is told to stop. It ends when the process that started it ends, however that comes about (the engine watches
+it), and it does not hear a terminal's Ctrl-C (it has a process group of its own).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import traceback
+
+
+def main(orders_fd: int, ready_fd: int) -> None:
+    """Serve the arena that the file `orders_fd` describes; report to `ready_fd` when it starts, or why it cannot."""
+    del sys.path[0]  # this folder: its modules are not top-level ones
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        orders = pickle.loads(read_all(orders_fd))
+        sys.path[:] = orders["path"]
+        os.chdir(orders["folder"])
+        from envpool_protocol import _core
+        from envpool_wrap.registry import load_module
+
+        module = load_module(orders["module_name"], orders["module_file"])
+        factory = pickle.loads(orders["factory"])
+        serve = _core.Worker(module=module.engine_module, factory=factory, **orders["arena"])
+    except BaseException as error:
+        text = "".join(traceback.format_exception(error))
+        os.write(ready_fd, text.encode("utf-8", "replace")[:60_000])
+        sys.exit(1)
+    os.close(ready_fd)
+    serve.run()
+
+
+def read_all(fd: int) -> bytes:
+    """The bytes of a file that others may be reading too."""
+    size = os.fstat(fd).st_size
+    data = b""
+    while len(data) < size:
+        data += os.pread(fd, size - len(data), len(data))
+    return data
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
