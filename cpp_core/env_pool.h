@@ -12,6 +12,7 @@
 // when fewer are in flight.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -173,12 +174,15 @@ class EnvPool {
   }
   bool stop_workers(Deadline deadline) { return workers_.stop(deadline); }
 
-  // With no worker left: whatever is due or waiting to be received is forgotten.
+  // With no worker left: whatever is due or waiting to be received is forgotten. The pool can be used again.
   void drop_everything() {
     for (uint32_t env = 0; arena().queue().try_pop(&env);) arena().slot(env).move(SlotEvent::kDrop);
     in_flight_.assign(options_.num_envs, false);
     num_in_flight_ = 0;
+    for (const Batch& batch : pending_) ring_->release(batch.block, /*was_held=*/false);
+    batches_taken_ += pending_.size();
     pending_.clear();
+    arena().words().next_row.store(batches_taken_ * options_.batch_size, std::memory_order_release);
   }
 
  private:
