@@ -29,7 +29,9 @@ class BatchRing {
   static constexpr size_t kMostBlocks = 1024;
 
   BatchRing(std::shared_ptr<Engine> engine, uint32_t reserve)
-      : engine_(std::move(engine)), size_(engine_->arena.layout().num_blocks), reserve_(reserve) {}
+      : engine_(std::move(engine)), size_(engine_->arena.layout().num_blocks), reserve_(reserve) {
+    free_.reserve(size_);  // release() runs in destructors and must not fail
+  }
 
   Arena& arena() const { return engine_->arena; }
 

@@ -12,6 +12,7 @@
 // when fewer are in flight.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -213,14 +214,17 @@ class EnvPool {
   }
   bool was_buried(uint32_t env) const { return !arena().slot(env).built; }
 
-  // With no worker left: whatever is due or waiting to be received is forgotten.
+  // With no worker left: whatever is due or waiting to be received is forgotten. The pool can be used again.
   void drop_everything() {
     for (uint32_t queue = 0; queue < arena().layout().num_queues; ++queue) {
       for (uint32_t env = 0; arena().queue(queue).try_pop(&env);) arena().slot(env).move(SlotEvent::kDrop);
     }
     in_flight_.assign(options_.num_envs, false);
     num_in_flight_ = 0;
+    for (const Batch& batch : pending_) ring_->release(batch.block, /*was_held=*/false);
+    batches_taken_ += pending_.size();
     pending_.clear();
+    arena().words().next_row.store(batches_taken_ * options_.batch_size, std::memory_order_release);
   }
 
  private:

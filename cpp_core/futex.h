@@ -8,6 +8,7 @@
 // one process.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -43,7 +44,9 @@ static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t), "a futex word m
 
 // kInterrupted: a signal arrived; the caller may want to run its handlers.
 inline Wait futex_wait(std::atomic<uint32_t>& word, uint32_t expected, Deadline deadline) {
-  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(deadline.time_since_epoch()).count();
+  // The kernel refuses a time before the clock's zero, which is as past as zero itself.
+  const auto ns = std::max<int64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(deadline.time_since_epoch()).count(), 0);
   timespec until{static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
   // WAIT_BITSET takes an absolute time on CLOCK_MONOTONIC, which is what steady_clock reads.
   const long rc = syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_BITSET, expected, &until,
@@ -65,7 +68,8 @@ struct Bucket {
   std::condition_variable changed;
 };
 inline Bucket& bucket_of(const void* word) {
-  static std::array<Bucket, 64> buckets;
+  // Never destroyed: a worker that was left behind may still sleep here when the process exits.
+  static auto& buckets = *new std::array<Bucket, 64>;
   return buckets[(reinterpret_cast<uintptr_t>(word) / 64) % buckets.size()];
 }
 }  // namespace detail

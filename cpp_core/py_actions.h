@@ -17,10 +17,15 @@ namespace envpool {
 
 // Env ids from an int, a sequence or an array of ints. Their range is the pool's affair.
 inline std::vector<int32_t> read_env_ids(py::handle env_id) {
-  const py::object array = to_array(env_id.ptr());
+  py::object array;
+  try {
+    array = to_array(env_id.ptr());
+  } catch (py::error_already_set& ragged) {
+    if (!ragged.matches(PyExc_ValueError) && !ragged.matches(PyExc_TypeError)) throw;
+  }
   PyArrayObject* ids = as_ndarray(array.ptr());
-  const bool empty_list = PyArray_SIZE(ids) == 0 && !PyArray_Check(env_id.ptr());
-  if (PyArray_NDIM(ids) > 1 || !(PyArray_ISINTEGER(ids) || empty_list)) {
+  const bool empty_list = array && PyArray_SIZE(ids) == 0 && !PyArray_Check(env_id.ptr());
+  if (!array || PyArray_NDIM(ids) > 1 || !(PyArray_ISINTEGER(ids) || empty_list)) {
     raise("ActionError", "env_id: expected one env id or a list of them (ints), found " +
                              py::cast<std::string>(describe(env_id.ptr())));
   }
@@ -75,15 +80,7 @@ inline constexpr std::array<RangeCheck, kNumDTypes> kRangeChecks = {
 // One leaf of a batch of actions: a C-contiguous array of the leaf's dtype with one row per env.
 inline py::object read_action(PyObject* value, const EnvpoolLeaf& leaf, const std::vector<int32_t>& envs) {
   const auto count = static_cast<npy_intp>(envs.size());
-  py::object array;
-  try {
-    array = to_array(value);
-  } catch (py::error_already_set& ragged) {
-    if (!ragged.matches(PyExc_ValueError) && !ragged.matches(PyExc_TypeError)) throw;
-    raise("ActionError",
-          std::string(leaf.name) + ": expected " + wanted(leaf, std::to_string(count)) +
-              ", found rows of different shapes: " + py::cast<std::string>(py::str(ragged.value())));
-  }
+  py::object array = to_array(value, leaf, "ActionError", std::to_string(count));
   PyArrayObject* batch = as_ndarray(array.ptr());
   if (!has_dims(batch, leaf, 1) || PyArray_DIM(batch, 0) != count) {
     raise("ActionError", std::string(leaf.name) + ": expected " + wanted(leaf, std::to_string(count)) +

@@ -83,13 +83,21 @@ inline bool as_info(const EnvpoolHost* host, PyObject* result, PyObject** info) 
   return true;
 }
 
+// What a container holds, for messages: the keys of a dict, or the value itself. A new reference.
+inline PyObject* contents(PyObject* value) {
+  if (PyDict_Check(value)) return PyDict_Keys(value);
+  Py_INCREF(value);
+  return value;
+}
+
 // The member of a dict or tuple observation: a new reference, or null with an error that names the place.
 inline PyObject* member(const EnvpoolHost* host, PyObject* parent, PyObject* key, const char* place) {
   PyObject* found = PyObject_GetItem(parent, key);
   if (found == nullptr && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
     PyErr_Clear();
+    const Ref found_there(contents(parent));
     PyErr_Format(host->spec_error, "%s: expected a container with the member %R, found %.200R", place, key,
-                 parent);
+                 found_there.get());
   }
   return found;
 }
@@ -100,8 +108,9 @@ inline bool has_length(const EnvpoolHost* host, PyObject* parent, Py_ssize_t len
   if (found == length) return true;
   if (found >= 0 || PyErr_ExceptionMatches(PyExc_TypeError)) {
     PyErr_Clear();
+    const Ref found_there(contents(parent));
     PyErr_Format(host->spec_error, "%s: expected a container with %zd members, found %.200R", place, length,
-                 parent);
+                 found_there.get());
   }
   return false;
 }

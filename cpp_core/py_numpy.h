@@ -45,7 +45,7 @@ inline bool has_dims(PyArrayObject* array, const EnvpoolLeaf& leaf, int first = 
 
 inline py::object describe(PyObject* value) {
   if (!PyArray_CheckAnyScalar(value) && !PyArray_Check(value))
-    return py::str("{!r:.80}").format(py::repr(value));
+    return py::str("{:.80}").format(py::repr(value));
   py::object array = py::reinterpret_steal<py::object>(PyArray_FROM_O(value));
   if (!array) throw py::error_already_set();
   return py::str("shape {}, dtype {}").format(array.attr("shape"), array.attr("dtype"));
@@ -61,6 +61,18 @@ inline py::object to_array(PyObject* value) {
   py::object array = py::reinterpret_steal<py::object>(PyArray_FromAny(value, nullptr, 0, 0, 0, nullptr));
   if (!array) throw py::error_already_set();
   return array;
+}
+
+// The same for a value of `leaf` (`batch`: how many rows); throws `error` when it is ragged.
+inline py::object to_array(PyObject* value, const EnvpoolLeaf& leaf, const char* error,
+                           const std::string& batch = "") {
+  try {
+    return to_array(value);
+  } catch (py::error_already_set& ragged) {
+    if (!ragged.matches(PyExc_ValueError) && !ragged.matches(PyExc_TypeError)) throw;
+    raise(error, std::string(leaf.name) + ": expected " + wanted(leaf, batch) +
+                     ", found rows of different shapes: " + py::cast<std::string>(py::str(ragged.value())));
+  }
 }
 
 // Whether values of one kind may become another: to float from any number, to int from ints whose values fit,
@@ -121,23 +133,27 @@ inline const void* array_data(PyObject* value, const EnvpoolLeaf* leaf) {
 inline int store_value(PyObject* value, const EnvpoolLeaf* leaf, void* to) {
   try {
     if (PyLong_CheckExact(value) && leaf->dtype == kInt64 && leaf->ndim == 0) {
-      const int64_t number = PyLong_AsLongLong(value);
-      if (number == -1 && PyErr_Occurred()) return -1;
+      int overflow = 0;
+      const int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow);
+      if (overflow != 0) {
+        raise("SpecError", std::string(leaf->name) + ": " + py::cast<std::string>(py::str(value)) +
+                               " does not fit in int64");
+      }
       std::memcpy(to, &number, sizeof(number));
       return 0;
     }
-    py::object array = to_array(value);
+    py::object array = to_array(value, *leaf, "SpecError");
     if (!has_dims(as_ndarray(array.ptr()), *leaf)) {
       raise("SpecError", std::string(leaf->name) + ": expected " + wanted(*leaf) + ", found " +
                              py::cast<std::string>(describe(array.ptr())));
     }
-    const py::object same = py::module_::import("envpool_protocol.casts").attr("warn_once");
+    const py::object cast = cast_to_leaf(array, *leaf, "SpecError");
+    std::memcpy(to, PyArray_DATA(as_ndarray(cast.ptr())), static_cast<size_t>(leaf->nbytes));
     if (PyArray_Check(value) &&
         !PyArray_EquivTypenums(PyArray_TYPE(as_ndarray(value)), kNumpyTypes[leaf->dtype])) {
-      same(leaf->name, py::str(array.attr("dtype")), std::string(kDTypes[leaf->dtype].name));
+      const py::object warn = py::module_::import("envpool_protocol.casts").attr("warn_once");
+      warn(leaf->name, py::str(array.attr("dtype")), std::string(kDTypes[leaf->dtype].name));
     }
-    array = cast_to_leaf(std::move(array), *leaf, "SpecError");
-    std::memcpy(to, PyArray_DATA(as_ndarray(array.ptr())), static_cast<size_t>(leaf->nbytes));
     return 0;
   } catch (py::error_already_set& error) {
     error.restore();
@@ -149,8 +165,7 @@ inline int store_value(PyObject* value, const EnvpoolLeaf* leaf, void* to) {
 inline int store_reward(PyObject* value, int32_t dtype, void* to) {
   try {
     py::object array = to_array(value);
-    if (PyArray_SIZE(as_ndarray(array.ptr())) != 1 ||
-        !PyArray_ISNUMBER(as_ndarray(array.ptr())) + PyArray_ISBOOL(as_ndarray(array.ptr())) ||
+    if (PyArray_SIZE(as_ndarray(array.ptr())) != 1 || !PyArray_ISNUMBER(as_ndarray(array.ptr())) ||
         PyArray_ISCOMPLEX(as_ndarray(array.ptr()))) {
       raise("SpecError", "reward: expected one number, found " + py::cast<std::string>(describe(value)));
     }
@@ -182,7 +197,8 @@ inline PyObject* make_array(PyObject** kept, const EnvpoolLeaf* leaf, const void
 #ifdef Py_GIL_DISABLED
   const bool mine = false;  // a reference count of one does not tell there
 #else
-  const bool mine = *kept != nullptr && Py_REFCNT(*kept) == 1 && array_data(*kept, leaf) != nullptr;
+  const bool mine = *kept != nullptr && Py_REFCNT(*kept) == 1 && PyArray_ISWRITEABLE(as_ndarray(*kept)) &&
+                    array_data(*kept, leaf) != nullptr;
 #endif
   if (!mine) {
     Py_CLEAR(*kept);

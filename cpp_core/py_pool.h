@@ -79,7 +79,9 @@ class PyPool {
     const auto& envs = idle_envs(env_id);
     if (!seeds.is_none()) {
       const auto values = py::cast<std::vector<std::optional<int64_t>>>(seeds);
-      for (size_t i = 0; i < envs.size(); ++i) set_seed(static_cast<uint32_t>(envs[i]), values.at(i));
+      for (size_t i = 0; i < envs.size(); ++i) {
+        if (values.at(i)) set_seed(static_cast<uint32_t>(envs[i]), values.at(i));
+      }
     }
     if (!options.is_none()) {
       const auto values = py::cast<std::vector<py::object>>(options);
@@ -115,8 +117,10 @@ class PyPool {
     const bool all = shut(after(timeout));
     if (all) {
       for (uint32_t env = 0; env < layout().num_envs; ++env) add_failure(env, env, &failures);
-      stepper().release();
     }
+    const py::object interrupt = stepper().take_interrupt();
+    if (all) stepper().release();
+    if (interrupt) rethrow(interrupt);
     return py::make_tuple(all, failures);
   }
 
@@ -244,7 +248,7 @@ class PyPool {
         Outcome outcome = Outcome::kOk;
         if (!pool_.step_one(&outcome))
           raise("PoolError", "nothing is due, and yet the batch is not complete");
-        if (outcome == Outcome::kInterrupted) rethrow_interrupt();
+        if (outcome == Outcome::kInterrupted) rethrow(stepper().take_interrupt());
       } else {
         wait_a_while(ready, std::min(deadline, in_milliseconds(kSliceMs)));
         if (PyErr_CheckSignals() != 0) throw py::error_already_set();
@@ -259,8 +263,7 @@ class PyPool {
     pool_.wait(ready, until);
   }
 
-  [[noreturn]] void rethrow_interrupt() {
-    const py::object interrupt = stepper().take_interrupt();
+  [[noreturn]] static void rethrow(const py::object& interrupt) {
     PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(interrupt.ptr())), interrupt.ptr());
     throw py::error_already_set();
   }
@@ -341,6 +344,7 @@ class PyPool {
 };
 
 inline void bind_pool(py::module_& module) {
+  module.def("read_env_ids", &read_env_ids);
   py::class_<View>(module, "View");
   py::class_<PyPool>(module, "Pool")
       .def(py::init<const py::capsule&, py::object, uint32_t, uint32_t, uint32_t, std::optional<int32_t>,

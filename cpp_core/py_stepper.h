@@ -8,10 +8,16 @@
 
 #include <pybind11/pybind11.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
+
+#ifdef __GLIBCXX__
+#include <cxxabi.h>
+#endif
 
 #include "cpp_core/module_abi.h"
 #include "cpp_core/stepper.h"
@@ -27,6 +33,22 @@ struct Failure {
   py::object action;
   py::object exception;
 };
+
+// Runs `call`, which enters Python on a worker. Before 3.14, Python unwinds a thread that comes back to it
+// after the interpreter has ended; our destructors would touch Python on the way and crash the exit, so such
+// a thread sleeps here until the process is gone.
+template <typename Call>
+auto outlive_python(const Call& call) {
+#ifdef __GLIBCXX__
+  try {
+    return call();
+  } catch (const abi::__forced_unwind&) {
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+#else
+  return call();
+#endif
+}
 
 class PyStepper final : public Stepper {
  public:
@@ -67,7 +89,9 @@ class PyStepper final : public Stepper {
 
   Outcome build(uint32_t id) override {
     PyObject* number = PyLong_FromUnsignedLong(id);
-    PyObject* made = number == nullptr ? nullptr : PyObject_CallOneArg(factory_.ptr(), number);
+    PyObject* made = number == nullptr
+                         ? nullptr
+                         : outlive_python([&] { return PyObject_CallOneArg(factory_.ptr(), number); });
     Py_XDECREF(number);
     if (made == nullptr) return keep_failure(id, kInitHook, py::object(), 0);
     envs_[id].object = py::reinterpret_steal<py::object>(made);
@@ -79,7 +103,7 @@ class PyStepper final : public Stepper {
     const py::object options = std::exchange(envs_[id].options, py::object());
     call.options = options.ptr();
     call.seed = seed;
-    return finish(id, module_->reset(&call), call, claim, flags);
+    return finish(id, outlive_python([&] { return module_->reset(&call); }), call, claim, flags);
   }
 
   Outcome step(uint32_t id, const std::byte* action, RowClaim& claim, StepFlags* flags) override {
@@ -87,14 +111,15 @@ class PyStepper final : public Stepper {
     call.action = reinterpret_cast<const unsigned char*>(action);
     call.action_offsets = action_offsets_.data();
     call.kept_actions = envs_[id].kept_actions.data();
-    return finish(id, module_->step(&call), call, claim, flags);
+    return finish(id, outlive_python([&] { return module_->step(&call); }), call, claim, flags);
   }
 
   Outcome close(uint32_t id) override {
+    envs_[id].failure = {};  // of a row that nobody received
     if (!envs_[id].object) return Outcome::kOk;
     EnvpoolCall call{};
     call.env = envs_[id].object.ptr();
-    const EnvpoolHook failed = module_->close(&call);
+    const EnvpoolHook failed = outlive_python([&] { return module_->close(&call); });
     return failed == kNoHook ? Outcome::kOk : keep_failure(id, failed, py::object(), 0);
   }
 
@@ -111,10 +136,12 @@ class PyStepper final : public Stepper {
    public:
     GilSession() : gil_(PyGILState_Ensure()), thread_(PyEval_SaveThread()) {}
     ~GilSession() override {
-      PyEval_RestoreThread(thread_);
+      enter();
       PyGILState_Release(gil_);
     }
-    void enter() override { PyEval_RestoreThread(thread_); }
+    void enter() override {
+      outlive_python([this] { PyEval_RestoreThread(thread_); });
+    }
     void leave() override { thread_ = PyEval_SaveThread(); }
 
    private:

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 
@@ -72,7 +73,8 @@ struct alignas(kCacheLine) Slot {
 
   void move(SlotEvent event) {
     SlotState to = SlotState::kIdle;
-    next_slot_state(state.load(std::memory_order_relaxed), event, &to);
+    [[maybe_unused]] const bool allowed = next_slot_state(state.load(std::memory_order_relaxed), event, &to);
+    assert(allowed);
     state.store(to, std::memory_order_relaxed);
   }
 };

@@ -5,11 +5,12 @@
 // needs (the engine is leaked with it), and stop() says so.
 #pragma once
 
-#include <chrono>
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -25,17 +26,25 @@ namespace envpool {
 class ThreadWorkers {
  public:
   // affinity_offset < 0: no pinning; else worker i is pinned to core (offset + i) modulo the number of cores.
+  // When the system refuses a thread, those that started are stopped and its error is thrown.
   void start(const std::shared_ptr<Engine>& engine, uint32_t count, int64_t spin_ns,
              int32_t affinity_offset) {
     engine_ = engine;
     roll_ = std::make_shared<Roll>();
     roll_->running = count;
-    for (uint32_t i = 0; i < count; ++i) {
-      threads_.emplace_back([engine, spin_ns, roll = roll_] {
-        work(*engine, /*which_queue=*/0, spin_ns);
-        roll->sign_off();
-      });
-      adopt(threads_.back(), i, affinity_offset);
+    threads_.reserve(count);
+    try {
+      for (uint32_t i = 0; i < count; ++i) {
+        threads_.emplace_back([engine, spin_ns, roll = roll_] {
+          work(*engine, /*which_queue=*/0, spin_ns);
+          roll->sign_off();
+        });
+        adopt(threads_.back(), i, affinity_offset);
+      }
+    } catch (...) {
+      for (size_t i = threads_.size(); i < count; ++i) roll_->sign_off();
+      stop(in_milliseconds(kIdleMs));
+      throw;
     }
   }
 
@@ -78,7 +87,8 @@ class ThreadWorkers {
     if (offset < 0) return;
     cpu_set_t cores;
     CPU_ZERO(&cores);
-    CPU_SET((static_cast<uint32_t>(offset) + index) % std::thread::hardware_concurrency(), &cores);
+    const uint32_t num_cores = std::max(1U, std::thread::hardware_concurrency());
+    CPU_SET((static_cast<uint32_t>(offset) + index) % num_cores, &cores);
     pthread_setaffinity_np(thread.native_handle(), sizeof(cores), &cores);
 #endif
   }

@@ -6,6 +6,8 @@ from typing import Any
 abi: int
 host: Any
 
+def read_env_ids(env_id: Any) -> list[int]: ...
+
 class View: ...
 
 class Pool:

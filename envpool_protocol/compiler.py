@@ -1,18 +1,23 @@
 """Find the tools, configure, compile. Knows nothing of envs.
 
-The compiler is `$CXX`, else the first of g++, clang++ and c++ on the path; CMake and Ninja come from their
-Python packages, so nothing but a C++20 compiler has to be installed by hand.
+The compiler is `$CXX` (which may have arguments: `ccache g++`), else the first of g++, clang++ and c++ on the
+path; CMake and Ninja come from their Python packages, so nothing but a C++20 compiler has to be installed by
+hand.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +34,11 @@ _INSTALL = (
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C++ compiler: where it is, and the first line of what it says of itself."""
+    """A C++ compiler: where it is, the first line of what it says of itself, and its first arguments."""
 
     path: str
     version: str
+    arguments: tuple[str, ...] = ()
 
 
 def find_compiler() -> Compiler:
@@ -42,20 +48,29 @@ def find_compiler() -> Compiler:
         BuildError: there is none; the message names the package to install.
     """
     asked = os.environ.get("CXX")
-    path = next(filter(None, map(shutil.which, [asked] if asked else _CANDIDATES)), None)
-    if path is None:
-        looked_for = (
-            f"CXX={asked!r}, which is not a program" if asked else f"none of {', '.join(_CANDIDATES)} on PATH"
-        )
-        raise BuildError(f"no C++ compiler found: {looked_for}. {_INSTALL}")
-    stat = os.stat(path)
-    return Compiler(path, _version(path, stat.st_mtime_ns))
+    for program, *arguments in [[asked], _words(asked)] if asked else [[name] for name in _CANDIDATES]:
+        path = shutil.which(program)
+        if path is not None:
+            said = _version((path, *arguments), os.stat(path).st_mtime_ns)
+            return Compiler(path, said, tuple(arguments))
+    looked_for = (
+        f"CXX={asked!r}, which is not a program" if asked else f"none of {', '.join(_CANDIDATES)} on PATH"
+    )
+    raise BuildError(f"no C++ compiler found: {looked_for}. {_INSTALL}")
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command) or [command]
+    except ValueError:  # a quote without its partner
+        return [command]
 
 
 @functools.lru_cache
-def _version(path: str, _mtime: int) -> str:
+def _version(command: tuple[str, ...], _mtime: int) -> str:
+    path = command[0]
     try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=60, check=True)
+        said = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"{path} --version failed: {error}. {_INSTALL}") from error
     return said.stdout.partition("\n")[0]
@@ -100,7 +115,7 @@ def compile_module(
     configure = [
         *(_tool("cmake"), "-S", str(sources), "-B", str(build), "-G", "Ninja", "-Wno-dev"),
         f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}",
-        f"-DCMAKE_CXX_COMPILER={compiler.path}",
+        f"-DCMAKE_CXX_COMPILER={';'.join((compiler.path, *compiler.arguments))}",
         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         f"-DPython_EXECUTABLE={sys.executable}",
         f"-DENVPOOL_INCLUDE={include_dir}",
@@ -114,18 +129,38 @@ def compile_module(
 
 
 def _run(command: list[str], output: list[str], report: Callable[[str], None]) -> int:
+    """Run a tool in a process group of its own, so that the compilers it started end with it."""
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
     ) as tool:
+
+        def give_up() -> None:
+            output.append(f"ended after {BUILD_DEADLINE} s\n")
+            _end(tool)
+
+        deadline = threading.Timer(BUILD_DEADLINE, give_up)
+        deadline.start()
         assert tool.stdout is not None
         try:
             for line in tool.stdout:
                 output.append(line)
                 report(line.rstrip())
-            return tool.wait(timeout=BUILD_DEADLINE)
+            return tool.wait()
         except BaseException:
-            tool.kill()
+            _end(tool)
             raise
+        finally:
+            deadline.cancel()
+
+
+def _end(tool: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(tool.pid, signal.SIGKILL)
 
 
 def _tail(output: list[str], lines: int = 40) -> str:

@@ -121,7 +121,8 @@ class EnvFailure:
     traceback: str
 
     def __str__(self) -> str:
-        where = f"env {self.env_id}: {self.hook} raised {type(self.exception).__name__}: {self.exception}"
+        kind = type(self.exception).__name__
+        where = f"env {self.env_id}: {self.hook} raised {kind}: {_text(self.exception)}"
         facts = f"seed {self.seed}, elapsed_step {self.elapsed_step}, action {self.action!r}"
         return f"{where}\n  {facts}\n{self.traceback.rstrip()}"
 
@@ -145,6 +146,9 @@ class EnvError(PoolError):
         super().__init__(f"{self.errors[0]}{tail}")
         self.__cause__ = self.errors[0].exception
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.errors, self.result)
+
     env_id = property(lambda self: self.errors[0].env_id)
     hook = property(lambda self: self.errors[0].hook)
     seed = property(lambda self: self.errors[0].seed)
@@ -159,6 +163,13 @@ class WorkerDied(PoolError):
 
 class ForkedPoolError(PoolError):
     """A pool was used in a forked child; make a new one there."""
+
+
+def _text(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception:  # its own __str__ raised, which must not hide it
+        return repr(exception.args)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -61,7 +61,7 @@ class EnvManager:
             return lambda decorated: cls.register_env(decorated, name, **kwargs)
         source = source_of(env, name, kwargs)
         known = cls._sources.get(source.task_id)
-        if known is not None and _place(known.cls) != _place(source.cls):
+        if known is not None and not _same(known.cls, source.cls):
             raise DuplicateEnvError(
                 f"{source.task_id!r} is {_place(known.cls)} already; "
                 f"register {_place(source.cls)} under another name: register_env(..., name='Other')"
@@ -151,11 +151,12 @@ class CppWrapperGenerator:
         origins.refuse_while_importing("generate_envpool_wrap()")
         source = EnvManager.source(env)
         description = source.describe()
-        _say_if_taken_over(source)
+        origin = origins.origin_of(source)
+        _say_if_taken_over(source.task_id, origin)
         modules = Path(output_dir).absolute() if output_dir else records.home() / "modules"
         report = report or (print if verbose else lambda line: None)
         path, key, cached = _build(description, modules, force, report)
-        records.save(_record(source, description, path, key))
+        records.save(_record(source, origin, description, path, key))
         return GeneratedModule(source.task_id, path, key, cached, time.perf_counter() - start)
 
 
@@ -180,7 +181,7 @@ def module_key(sources: dict[str, str], tool: compiler.Compiler) -> str:
     ingredients = [
         *(f"{name}\n{text}" for name, text in sorted(sources.items())),
         *(header.read_text("utf-8") for header in resources.headers()),
-        *(tool.path, tool.version),
+        *(tool.path, *tool.arguments, tool.version),
         *(f"{name}={os.environ.get(name, '')}" for name in _FLAG_VARIABLES),
         *(compiler.extension_name(""), pybind11.__version__, __version__, str(_core.abi)),
     ]
@@ -227,6 +228,8 @@ def _compile_and_publish(
     report: Callable[[str], None],
 ) -> None:
     """Compile beside `folder`, then put the result there in one move."""
+    for left in folder.parent.glob(f".{folder.name}.*"):  # by a builder that was killed: we hold its lock
+        shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         for name, text in sources.items():
@@ -263,7 +266,9 @@ def _replace_folder(new: Path, folder: Path) -> None:
         new.rename(folder)
 
 
-def _record(source: Source, description: Description, path: Path, key: str) -> records.Record:
+def _record(
+    source: Source, origin: records.Origin, description: Description, path: Path, key: str
+) -> records.Record:
     from envpool_protocol import __version__, _core
 
     home = records.home()
@@ -275,18 +280,17 @@ def _record(source: Source, description: Description, path: Path, key: str) -> r
         abi=_core.abi,
         version=__version__,
         description=description.to_json(),
-        origin=origins.origin_of(source),
+        origin=origin,
     )
 
 
-def _say_if_taken_over(source: Source) -> None:
-    record = records.load(source.task_id)
+def _say_if_taken_over(task_id: str, new: records.Origin) -> None:
+    record = records.load(task_id)
     if record is None or record.origin.file is None or not Path(record.origin.file).exists():
         return
-    new = origins.origin_of(source)
     if (new.file, new.qualname) != (record.origin.file, record.origin.qualname):
         warnings.warn(
-            f"{source.task_id} stood for {record.origin} and now stands for {new}; "
+            f"{task_id} stood for {record.origin} and now stands for {new}; "
             "give one of them another name with register_env(..., name='Other') to keep both",
             stacklevel=3,
         )
@@ -294,3 +298,10 @@ def _say_if_taken_over(source: Source) -> None:
 
 def _place(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _same(one: type, two: type) -> bool:
+    """Whether both are one class, or versions of it; a file may have been imported under several names."""
+    file = origins.file_of(one)
+    same_file = file is not None and file == origins.file_of(two)
+    return _place(one) == _place(two) or (same_file and one.__qualname__ == two.__qualname__)

@@ -29,12 +29,21 @@ _importing: list[str] = []
 def origin_of(source: Source) -> Origin:
     """Where `source` comes from."""
     cls = source.cls
-    kwargs = _pickled(dict(source.kwargs)) if source.kwargs else None
-    file = _file_of(cls)
-    if file is None:
-        return Origin(cls.__module__, cls.__qualname__, None, None, None, _pickled(cls), kwargs)
-    root = str(file.parents[cls.__module__.count(".")])
-    return Origin(cls.__module__, cls.__qualname__, str(file), root, digest_of(file), None, kwargs)
+    kwargs = _pickled(dict(source.kwargs), f"the arguments of {cls.__qualname__}") if source.kwargs else None
+    file = file_of(cls)
+    module = _import_name(cls.__module__, file)
+    root = str(file.parents[module.count(".") + (file.stem == "__init__")]) if file else None
+    if file is None or not _is_found(cls):
+        return Origin(module, cls.__qualname__, None, root, None, _pickled(cls, cls.__qualname__), kwargs)
+    return Origin(module, cls.__qualname__, str(file), root, digest_of(file), None, kwargs)
+
+
+def file_of(cls: type) -> Path | None:
+    """The source file of the module that `cls` was defined in, or None."""
+    with contextlib.suppress(KeyError, TypeError, OSError):
+        file = Path(inspect.getfile(sys.modules[cls.__module__])).resolve()
+        return file if file.suffix == ".py" and file.is_file() else None
+    return None
 
 
 def digest_of(file: Path) -> str:
@@ -50,16 +59,18 @@ def load_source(record: Record) -> Source:
     """
     origin = record.origin
     try:
-        cls = _load_class(origin)
+        with _import_from(origin):
+            cls = _load_class(origin)
+            kwargs = _unpickled(origin.kwargs) if origin.kwargs else {}
     except EnvPoolError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may end with sys.exit()
         raise RegistrationError(
             f"{record.task_id} was generated from {origin}, and that cannot be loaded any more "
             f"({type(error).__name__}: {error}). If the class moved, run "
             f"CppWrapperGenerator.generate_envpool_wrap({record.name}) where it is now."
         ) from error
-    return source_of(cls, record.name, _unpickled(origin.kwargs) if origin.kwargs else {})
+    return source_of(cls, record.name, kwargs)
 
 
 def refuse_while_importing(call: str) -> None:
@@ -71,14 +82,20 @@ def refuse_while_importing(call: str) -> None:
         )
 
 
-def _file_of(cls: type) -> Path | None:
-    """The file that defines `cls`, if looking the class up in that file's module finds it."""
-    module = sys.modules.get(cls.__module__)
-    with contextlib.suppress(AttributeError, TypeError, OSError):
-        if module is not None and _lookup(module, cls.__qualname__) is cls:
-            file = Path(inspect.getfile(module)).resolve()
-            return file if file.suffix == ".py" and file.is_file() else None
-    return None
+def _import_name(module: str, file: Path | None) -> str:
+    """What to import `module` by: one run with `python -m` is `__main__`, and its spec has its name."""
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    if file is not None and spec is not None and spec.origin and Path(spec.origin).resolve() == file:
+        return str(spec.name)
+    return module
+
+
+def _is_found(cls: type) -> bool:
+    """Whether looking `cls` up in its module finds it: not so for a class made in a function."""
+    try:
+        return _lookup(sys.modules[cls.__module__], cls.__qualname__) is cls
+    except AttributeError:
+        return False
 
 
 def _lookup(module: ModuleType, qualname: str) -> Any:
@@ -91,29 +108,33 @@ def _lookup(module: ModuleType, qualname: str) -> Any:
 def _load_class(origin: Origin) -> Any:
     if origin.pickle is not None:
         return _unpickled(origin.pickle)
-    assert origin.file is not None and origin.root is not None  # so it was written
-    main = sys.modules.get("__main__")
-    if main is not None and Path(getattr(main, "__file__", None) or "").absolute() == Path(origin.file):
+    assert origin.file is not None  # so it was written
+    file, main = Path(origin.file), sys.modules.get("__main__")
+    if main is not None and Path(getattr(main, "__file__", None) or "").resolve() == file:
         with contextlib.suppress(AttributeError):
             return _lookup(main, origin.qualname)
-    with _import_from(origin.root, origin.file):
-        if origin.module != "__main__":
-            with contextlib.suppress(ModuleNotFoundError):
-                module = importlib.import_module(origin.module)
-                if Path(inspect.getfile(module)).resolve() == Path(origin.file):
-                    return _lookup(module, origin.qualname)
-        return _lookup(_import_file(Path(origin.file)), origin.qualname)
+    known = _leads_to(origin.module, file)
+    module = importlib.import_module(origin.module) if known else _import_file(file)
+    return _lookup(module, origin.qualname)
+
+
+def _leads_to(module: str, file: Path) -> bool:
+    """Whether `import module` would run `file`, not another file of that name: that one must not be run."""
+    with contextlib.suppress(ImportError, ValueError):  # ValueError: a module without a spec, as __main__
+        spec = importlib.util.find_spec(module)
+        return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == file
+    return False
 
 
 @contextlib.contextmanager
-def _import_from(root: str, file: str) -> Iterator[None]:
-    """Imports see `root` last on the path, as if the file were run from there."""
-    _importing.append(file)
-    sys.path.append(root)
+def _import_from(origin: Origin) -> Iterator[None]:
+    """Imports see the origin's root last on the path, from now on: hooks import too, when they run."""
+    if origin.root and origin.root not in sys.path:
+        sys.path.append(origin.root)
+    _importing.append(origin.file or origin.module)
     try:
         yield
     finally:
-        sys.path.remove(root)
         _importing.pop()
 
 
@@ -134,10 +155,16 @@ def _import_file(file: Path) -> ModuleType:
     return module
 
 
-def _pickled(value: Any) -> str:
+def _pickled(value: Any, what: str) -> str:
     import cloudpickle
 
-    return base64.b64encode(cloudpickle.dumps(value)).decode()
+    try:
+        return base64.b64encode(cloudpickle.dumps(value)).decode()
+    except Exception as error:  # what a value's own __reduce__ raises
+        raise RegistrationError(
+            f"{what} cannot be pickled ({type(error).__name__}: {error}), so other interpreters could not "
+            "make this env. Define the class at the top level of a file, and give it plain arguments"
+        ) from error
 
 
 def _unpickled(text: str) -> Any:

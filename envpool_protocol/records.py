@@ -30,7 +30,7 @@ class Origin:
     Attributes:
         module, qualname: the import path.
         file: the source file, or None.
-        root: the folder to import `module` from.
+        root: the folder to import `module`, and what it imports, from; None for a notebook.
         digest: hash of the file's bytes when the module was generated.
         pickle: base64 of a cloudpickle, for a class that no file holds.
         kwargs: base64 of a cloudpickle of the registered constructor arguments, or None.
@@ -79,7 +79,7 @@ def home() -> Path:
         import platformdirs
 
         base = platformdirs.user_cache_dir("envpool-wrapper")
-    return Path(base).absolute() / str(sysconfig.get_config_var("SOABI"))
+    return Path(base).expanduser().absolute() / str(sysconfig.get_config_var("SOABI"))
 
 
 def _path(task_id: str) -> Path:
@@ -112,9 +112,12 @@ def load(task_id: str) -> Record | None:
 
 def _read(path: Path) -> Record:
     values = json.loads(path.read_text("utf-8"))
-    if values.pop("format") != FORMAT:
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise ValueError(f"expected format {FORMAT}")
-    return Record(**{**values, "origin": Origin(**values["origin"])})
+    record = Record(**{**values, "origin": Origin(**values["origin"])})
+    if record.task_id != path.stem:
+        raise ValueError(f"it is the record of {record.task_id}")
+    return record
 
 
 def save(record: Record) -> None:

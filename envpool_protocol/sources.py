@@ -121,14 +121,13 @@ def describe_env(env: EnvPoolProtocol, name: str) -> Description:
                 f"{cls.__qualname__} has no {attribute}; set it in __init__, "
                 f"such as self.{attribute} = gymnasium.spaces.Box(-1.0, 1.0, (3,))"
             )
-    reset = inspect.signature(cls._reset_envpool).parameters
     spec = EnvSpec(
         name=name,
         obs=space_spec(env.observation_space, "obs"),
         action=space_spec(env.action_space, "action"),
         has_truncated=cls._truncated_envpool is not EnvPoolProtocol._truncated_envpool,
         has_info=cls._info_envpool is not EnvPoolProtocol._info_envpool,
-        reset_takes_options=len(reset) > 1,
+        reset_takes_options=bool(inspect.signature(env._reset_envpool).parameters),
     )
     return Description(
         spec,
@@ -168,6 +167,8 @@ def _check_signature(cls: type, hook: str, arguments: int) -> None:
 
 def _check_init(cls: type, kwargs: Mapping[str, Any]) -> None:
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    if not any(name in vars(base) for base in cls.__mro__[:-1] for name in ("__init__", "__new__")):
+        parameters = []  # object's own say (*args, **kwargs), and take nothing
     first = parameters[0] if parameters else None
     takes_envid = first is not None and (
         first.kind is first.VAR_POSITIONAL

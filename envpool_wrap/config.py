@@ -33,7 +33,7 @@ class PoolConfig:
         autoreset_mode: `"next_step"`.
         on_error: `"raise"`.
         timeout: seconds that one `recv` may take, or None.
-        thread_affinity_offset: pin worker i to core (offset + i); negative: no pinning.
+        thread_affinity_offset: pin worker i to core (offset + i); -1: no pinning.
         caller_steps, infos, episode_stats, max_num_players, reward_threshold: see the documentation.
     """
 
@@ -126,6 +126,13 @@ def _seed(key: str, value: Any) -> int:
     return number
 
 
+def _core_offset(key: str, value: Any) -> int:
+    number = _integer(key, value)
+    if not -1 <= number < 2**31:
+        raise ConfigError(f"{key}={number}: expected -1 (no pinning) or the number of a core")
+    return number
+
+
 def _at_least(least: int) -> Callable[[str, Any], int]:
     def check(key: str, value: Any) -> int:
         number = _integer(key, value)
@@ -140,7 +147,7 @@ def _one_of(*choices: Any) -> Callable[[str, Any], Any]:
     def check(key: str, value: Any) -> Any:
         plain = getattr(value, "value", value)  # an Enum member, such as Gymnasium's AutoresetMode
         for choice in choices:
-            if (isinstance(plain, str) and plain.lower().replace("-", "_") == choice) or plain is choice:
+            if plain is choice or (isinstance(plain, str) and _letters(plain) == _letters(choice)):
                 return choice
         hint = nearest(str(plain), [choice for choice in choices if isinstance(choice, str)])
         raise ConfigError(f"{key}={value!r}: expected one of {', '.join(map(repr, choices))}.{hint}")
@@ -148,12 +155,16 @@ def _one_of(*choices: Any) -> Callable[[str, Any], Any]:
     return check
 
 
+def _letters(word: Any) -> str:
+    return str(word).lower().replace("-", "").replace("_", "")
+
+
 def _or_none(check: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     return lambda key, value: None if value is None else check(key, value)
 
 
 def _positive(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value > 0:
         raise ConfigError(f"{key}={value!r}: expected a number of seconds above 0, or None")
     return float(value)
 
@@ -178,7 +189,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "timeout": _or_none(_positive),
     "infos": _one_of("auto"),
     "episode_stats": _one_of(False),
-    "thread_affinity_offset": _integer,
+    "thread_affinity_offset": _core_offset,
     "max_num_players": _one_of(1),
     "reward_threshold": _anything,
 }

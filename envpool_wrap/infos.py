@@ -1,7 +1,7 @@
 """The infos of a batch in Gymnasium's layout: per key an array over rows, and a mask `_key` of who has it.
 
-Follows `gymnasium.vector.VectorEnv`: ints, floats and bools become arrays of that type, zero where a row has
-no such key; arrays of one shape are stacked; dicts nest; anything else is an object array with None.
+Follows `gymnasium.vector.VectorEnv`: numbers become arrays of a dtype that holds them all, zero where a row
+has no such key; arrays of one shape are stacked; dicts nest; anything else is an object array with None.
 """
 
 from __future__ import annotations
@@ -11,11 +11,7 @@ from typing import Any
 
 import numpy as np
 
-_SCALARS: tuple[tuple[tuple[type, ...], type], ...] = (
-    ((bool, np.bool_), bool),
-    ((int, np.integer), int),
-    ((float, np.floating), float),
-)
+_SCALARS = (bool, int, float, np.bool_, np.number)
 
 
 def batch_infos(infos: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
@@ -34,9 +30,10 @@ def _column(values: list[Any], mask: Any) -> Any:
     present = [value for value, there in zip(values, mask, strict=True) if there]
     if all(isinstance(value, dict) for value in present):
         return batch_infos(values)
-    for types, dtype in _SCALARS:
-        if all(isinstance(value, types) for value in present):
-            return _filled(values, mask, (), np.dtype(dtype))
+    if all(isinstance(value, _SCALARS) for value in present):
+        dtype = np.asarray(present).dtype
+        if dtype.kind != "O":  # ints that no dtype holds
+            return _filled(values, mask, (), dtype)
     first = present[0]
     if isinstance(first, np.ndarray) and all(
         isinstance(value, np.ndarray) and value.shape == first.shape and value.dtype == first.dtype

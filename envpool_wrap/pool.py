@@ -12,7 +12,6 @@ import inspect
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
@@ -107,8 +106,8 @@ class Pool:
 
         Args:
             env_id: which envs; default: all.
-            seed: int s → env i gets s + i; a list: one per env that is reset; None: no new seed (the first
-                reset uses the pool's).
+            seed: int s → env i gets s + i; a SeedSequence: env i gets its stream i; a list: one per env that
+                is reset; None, also in a list: no new seed (the first reset uses the pool's).
             options: keyword arguments for `_reset_envpool`: a dict for all, or a list with one per env.
 
         Raises:
@@ -125,7 +124,7 @@ class Pool:
         self._send_reset(None, None, None)
 
     def _send_reset(self, env_id: Any, seed: Any, options: Any) -> None:
-        ids = None if env_id is None else [int(i) for i in np.atleast_1d(env_id)]
+        ids = None if env_id is None else _core.read_env_ids(env_id)
         count = len(self) if ids is None else len(ids)
         seeds = None if seed is None else self._reset_seeds(seed, ids, count)
         if options is not None:
@@ -133,7 +132,7 @@ class Pool:
         self._core.reset(env_id, seeds, options)
 
     def _reset_seeds(self, seed: Any, ids: list[int] | None, count: int) -> Seeds:
-        if isinstance(seed, int | np.integer):
+        if isinstance(seed, int | np.integer | np.random.SeedSequence):
             seeds = seeds_of(seed, len(self))
             return seeds if ids is None else [seeds[i] if 0 <= i < len(seeds) else None for i in ids]
         return seeds_of(seed, count)
@@ -172,8 +171,8 @@ class Pool:
             PoolTimeout: an env did not return within five seconds; its thread is left behind.
             EnvError: a `_close_envpool` raised; everything is closed all the same.
         """
-        self._finalizer.detach()
         ended, failures = self._core.close(CLOSE_DEADLINE)
+        self._finalizer.detach()
         if not ended:
             raise PoolTimeout(
                 f"an env did not return within {CLOSE_DEADLINE:g} s of close(); its thread was left behind, "
@@ -196,7 +195,7 @@ class Pool:
     def config(self) -> dict[str, Any]:
         """The settings, with what was chosen for `"auto"`."""
         chosen = {"backend": self._placement.backend, "num_threads": max(1, self._placement.workers)}
-        return {**asdict(self._config), **chosen, "batch_size": self._config.rows}
+        return {**vars(self._config), **chosen, "batch_size": self._config.rows}
 
     @property
     def all_env_ids(self) -> NDArray[np.int32]:
@@ -238,11 +237,11 @@ class Pool:
         return np.stack(self.call("_render_envpool", env_id=env_id))
 
     def _envs(self, env_id: Any) -> list[Any]:
-        ids = self._all_env_ids if env_id is None else np.atleast_1d(env_id)
-        outside = [int(i) for i in ids if not 0 <= i < len(self)]
+        ids = range(len(self)) if env_id is None else _core.read_env_ids(env_id)
+        outside = [i for i in ids if not 0 <= i < len(self)]
         if outside:
             raise ActionError(f"env_id {outside[0]} is out of range: this pool has envs 0 to {len(self) - 1}")
-        return [self._core.env(int(i)) for i in ids]
+        return [self._core.env(i) for i in ids]
 
 
 def open_core(
@@ -292,7 +291,8 @@ def _factory(source: Source, description: Description, config: PoolConfig) -> Ca
             if space_spec(space, "obs" if generated is spec.obs else "action") != generated:
                 raise SpecError(
                     f"{side} of this env is {space}; {source.task_id} was generated for {_told(generated)}. "
-                    "All envs of a pool need the same spaces: generate this one under another name"
+                    "If the class changed, generate it again; a variant of it needs a name of its own: "
+                    "register_env(..., name='Other')"
                 )
         return env
 

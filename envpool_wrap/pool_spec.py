@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections import namedtuple
-from dataclasses import asdict
 from typing import Any
 
 from envpool_protocol.sources import Description, Library
@@ -25,7 +24,7 @@ class PoolSpec:
 
     def __init__(self, description: Description, config: PoolConfig) -> None:
         self._description = description
-        settings = asdict(config)
+        settings = vars(config)
         self.config: Any = namedtuple("Config", settings)(**settings)
 
     def space(self, which: str, library: Library) -> Any:

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from envpool_protocol import origins, records
-from envpool_protocol.errors import ConfigError, UnknownEnvError, nearest
+from envpool_protocol.errors import BuildError, ConfigError, UnknownEnvError, nearest
 from envpool_protocol.manager import CppWrapperGenerator, EnvManager, unknown_message
 from envpool_protocol.sources import Description, Source
 from envpool_wrap.config import PoolConfig
@@ -57,6 +57,7 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
         ConfigError: a bad setting.
         EnvError: an env could not be built.
         RegistrationError: the env's class is not where it was when its module was generated.
+        BuildError: the env's module had to be generated again and could not be, or is damaged.
     """
     origins.refuse_while_importing("make()")
     if env_type not in FACES:
@@ -99,8 +100,7 @@ def make_spec(task_id: str, **config: Any) -> Any:
 def register(env: Any, name: str | None = None, **kwargs: Any) -> str:
     """Register an env, generate its module, and return its task id."""
     EnvManager.register_env(env, name, **kwargs)
-    source = EnvManager.source(env) if name is None else EnvManager.source(f"{name}_wrap")
-    return CppWrapperGenerator.generate_envpool_wrap(source.task_id).task_id
+    return CppWrapperGenerator.generate_envpool_wrap(f"{name or env.__name__}_wrap").task_id
 
 
 def find(task_id: str) -> Generated:
@@ -136,12 +136,8 @@ def _stale(record: records.Record, source: Source) -> str:
     if not (records.home() / record.module_file).exists():
         return f"its module {record.module_file} is gone"
     now, then = origins.origin_of(source), record.origin
-    same_file = now.file is not None and (now.file, now.digest, now.kwargs) == (
-        then.file,
-        then.digest,
-        then.kwargs,
-    )
-    if same_file or source.describe().to_json() == record.description:
+    here, there = ((at.file, at.qualname, at.digest, at.kwargs) for at in (now, then))
+    if (now.file is not None and here == there) or source.describe().to_json() == record.description:
         return ""
     return f"{source.cls.__qualname__} changed its spaces or hooks since then"
 
@@ -157,8 +153,12 @@ def _load(record: records.Record) -> ModuleType:
     loader = importlib.machinery.ExtensionFileLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None  # a loader was given
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
+    try:
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+    except ImportError as error:
+        again = f"CppWrapperGenerator.generate_envpool_wrap({record.task_id!r}, force=True)"
+        raise BuildError(f"{path} cannot be loaded: {error}. Generate it again: {again}") from error
     sys.modules[name] = module
     return module
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envpool_protocol.errors import ActionError
+from envpool_protocol.errors import ActionError, EnvError, EnvFailure
 from envpool_protocol.sources import Description, Source
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.faces.gym import gym_result
@@ -58,18 +57,22 @@ class GymnasiumPool(Pool, VectorEnv):
             return super().reset(env_id, seed=seed, options=options)
         others = {key: value for key, value in options.items() if key != "reset_mask"}
         mask = self._mask(options["reset_mask"], env_id)
-        before = self._last
         ids = np.flatnonzero(mask)
-        if isinstance(seed, Sequence) and len(seed) == self.num_envs:
+        if isinstance(seed, Sequence | np.ndarray) and len(seed) == self.num_envs:
             seed = [seed[int(i)] for i in ids]
-        _, info = super().reset(ids, seed=seed, options=others or None)
-        merged = [copy.copy(leaf) for leaf in before[:-1]]
+        in_order = np.argsort(self._last[-3])  # by env_id
+        merged = [leaf[in_order] for leaf in self._last[:-1]]
+        failures: Sequence[EnvFailure] = ()
+        try:
+            super().reset(ids, seed=seed, options=others or None)
+        except EnvError as error:
+            failures = error.errors
         for whole, part in zip(merged, self._last[:-1], strict=True):
             whole[ids] = part
-        inner = {
-            key: value for key, value in info.items() if key not in ("env_id", "players", "elapsed_step")
-        }
-        return self._pack([*merged, None], inner, True)
+        result = self._pack([*merged, None], {}, True)
+        if failures:
+            raise EnvError(failures, result)
+        return result
 
     def _mask(self, mask: Any, env_id: Any) -> Any:
         mask = np.asarray(mask)
@@ -85,10 +88,21 @@ class GymnasiumPool(Pool, VectorEnv):
         return mask
 
     def call(self, name: str, *args: Any, env_id: Any = None, **kwargs: Any) -> tuple[Any, ...]:
-        return tuple(super().call(name, *args, env_id=env_id, **kwargs))
+        """Call method `name` of idle envs, or read the attribute of that name."""
+        found = self.get_attr(name, env_id)
+        return tuple([value(*args, **kwargs) if callable(value) else value for value in found])
 
     def get_attr(self, name: str, env_id: Any = None) -> tuple[Any, ...]:
         return tuple(super().get_attr(name, env_id))
+
+    def set_attr(self, name: str, values: Any, env_id: Any = None) -> None:
+        """Set attribute `name` of idle envs: to one value each from a list or tuple, else all to `values`."""
+        envs = self._envs(env_id)
+        each = values if isinstance(values, list | tuple) else [values] * len(envs)
+        if len(each) != len(envs):
+            raise ActionError(f"{name}: {len(each)} values for {len(envs)} envs; expected one per env")
+        for env, value in zip(envs, each, strict=True):
+            setattr(env, name, value)
 
     def render(self, env_id: Any = None) -> tuple[Any, ...]:
         """One frame per env: uint8 of shape (height, width, 3)."""
