@@ -27,6 +27,11 @@ from envpool_protocol import CppWrapperGenerator, EnvManager
 
 ROUNDS = 15
 SECONDS = 0.15  # of one round
+CONFIGS: tuple[dict[str, Any], ...] = (
+    {"backend": "inline"},
+    {"backend": "thread", "num_threads": 2},
+    {"backend": "process", "num_threads": 2},
+)
 
 
 class Loop:
@@ -79,11 +84,11 @@ def table() -> None:
     for cls in ENVS.values():
         EnvManager.register_env(cls)
         CppWrapperGenerator.generate_envpool_wrap(cls)
-    print("| env | envs | inline | thread × 2 |\n|---|---:|---:|---:|")
+    print("| env | envs | inline | thread × 2 | process × 2 |\n|---|---:|---:|---:|---:|")
     for name in ENVS:
         for num_envs in (8, 64):
             cells = []
-            for config in ({"backend": "inline"}, {"backend": "thread", "num_threads": 2}):
+            for config in CONFIGS:
                 ratios = compare(name, num_envs, config)
                 cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})")
             print(f"| {name} | {num_envs} | {' | '.join(cells)} |", flush=True)

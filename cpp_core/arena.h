@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -71,16 +72,19 @@ class Row {
   const Layout* layout_;
 };
 
+// Copies share the mapping.
 class Arena {
  public:
-  explicit Arena(Layout layout) : layout_(std::move(layout)), mapping_(layout_.total_bytes) {}
-  Arena(Layout layout, int fd) : layout_(std::move(layout)), mapping_(layout_.total_bytes, fd) {}
+  explicit Arena(Layout layout)
+      : layout_(std::move(layout)), mapping_(std::make_shared<Mapping>(layout_.total_bytes)) {}
+  Arena(Layout layout, int fd)
+      : layout_(std::move(layout)), mapping_(std::make_shared<Mapping>(layout_.total_bytes, fd)) {}
 
   const Layout& layout() const { return layout_; }
   ArenaWords& words() const { return *at<ArenaWords>(0); }
   Slot& slot(uint32_t env) const { return at<Slot>(layout_.slots_at)[env]; }
   std::byte* action(uint32_t env) const {
-    return mapping_.data() + layout_.actions_at + env * layout_.action_bytes;
+    return mapping_->data() + layout_.actions_at + env * layout_.action_bytes;
   }
   BatchHead& head(uint32_t block) const { return at<BatchHead>(layout_.heads_at)[block]; }
   // Async: the block that rows of batch number `batch` go to.
@@ -88,7 +92,7 @@ class Arena {
     return at<std::atomic<uint32_t>>(layout_.batch_blocks_at)[batch % layout_.num_blocks];
   }
   std::byte* block(uint32_t block) const {
-    return mapping_.data() + layout_.blocks_at + block * layout_.block_bytes;
+    return mapping_->data() + layout_.blocks_at + block * layout_.block_bytes;
   }
   Row row(uint32_t block_id, uint32_t index) const { return Row(block(block_id), index, &layout_); }
   RowWord& row_word(uint32_t block_id, uint32_t index) const {
@@ -103,11 +107,11 @@ class Arena {
  private:
   template <typename T>
   T* at(size_t offset) const {
-    return reinterpret_cast<T*>(mapping_.data() + offset);
+    return reinterpret_cast<T*>(mapping_->data() + offset);
   }
 
   Layout layout_;
-  Mapping mapping_;
+  std::shared_ptr<Mapping> mapping_;
 };
 
 }  // namespace envpool

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "cpp_core/py_pool.h"
+#include "cpp_core/py_worker.h"
 
 namespace py = pybind11;
 
@@ -26,5 +27,7 @@ PYBIND11_MODULE(_core, module) {
   host.spec_error = envpool::error_class("SpecError").release().ptr();
   module.attr("abi") = ENVPOOL_MODULE_ABI;
   module.attr("host") = py::capsule(&host, ENVPOOL_HOST_CAPSULE);
+  envpool::bind_engine(module);
   envpool::bind_pool(module);
+  envpool::bind_worker(module);
 }

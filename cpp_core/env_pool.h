@@ -185,6 +185,7 @@ class EnvPool {
     if (count > 0) workers_.start(engine_, count, options_.spin_ns, options_.thread_affinity_offset);
   }
   bool stop_workers(Deadline deadline) { return workers_.stop(deadline); }
+  void forget_workers() { workers_.forget(); }
 
   // Tells worker processes to end, once they are done with the env they are at.
   void stop_processes() {
@@ -212,13 +213,19 @@ class EnvPool {
       }
     }
   }
-  bool was_buried(uint32_t env) const { return !arena().slot(env).built; }
+  bool is_running(uint32_t env) const { return state_of(env) == SlotState::kRunning; }
+  bool is_built(uint32_t env) const { return arena().slot(env).built; }
 
-  // With no worker left: whatever is due or waiting to be received is forgotten. The pool can be used again.
-  void drop_everything() {
+  // Whatever no worker has taken yet is idle again; the row it was to fill never comes.
+  void take_back_due() {
     for (uint32_t queue = 0; queue < arena().layout().num_queues; ++queue) {
       for (uint32_t env = 0; arena().queue(queue).try_pop(&env);) arena().slot(env).move(SlotEvent::kDrop);
     }
+  }
+
+  // With no worker left: whatever is due or waiting to be received is forgotten. The pool can be used again.
+  void drop_everything() {
+    take_back_due();
     in_flight_.assign(options_.num_envs, false);
     num_in_flight_ = 0;
     for (const Batch& batch : pending_) ring_->release(batch.block, /*was_held=*/false);

@@ -6,7 +6,7 @@
 
 namespace envpool {
 
-enum class FaultKind { kActionError, kPendingCallError, kNothingPendingError, kPoolClosedError };
+enum class FaultKind { kActionError, kPendingCallError, kNothingPendingError, kPoolClosedError, kForkedPoolError };
 
 class Fault : public std::runtime_error {
  public:

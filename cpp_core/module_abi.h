@@ -31,6 +31,7 @@ enum EnvpoolHook : int32_t {
   kRewardHook,
   kInfoHook,
   kCloseHook,
+  kApplied,  // a function that the user asked to call on the env
   kNumHooks,
 };
 
@@ -99,6 +100,7 @@ inline constexpr const char* kHookNames[kNumHooks] = {
     "_reward_envpool",
     "_info_envpool",
     "_close_envpool",
+    "call",
 };
 
 }  // namespace envpool

@@ -15,6 +15,7 @@
 
 #include "cpp_core/batch_ring.h"
 #include "cpp_core/env_pool.h"
+#include "cpp_core/forks.h"
 #include "cpp_core/py_numpy.h"
 
 namespace envpool {
@@ -39,7 +40,11 @@ struct View {
 class Lent {
  public:
   Lent(std::shared_ptr<BatchRing> ring, uint32_t block) : ring_(std::move(ring)), block_(block) {}
-  ~Lent() { ring_->release(block_, /*was_held=*/true); }
+  ~Lent() {
+    const Forks& forks = Forks::counts();
+    const bool forked = forks.made != forks_made_ || forks.generation != generation_;
+    if (!forked) ring_->release(block_, /*was_held=*/true);
+  }
 
   static py::object capsule(std::shared_ptr<BatchRing> ring, uint32_t block) {
     auto lent = std::make_unique<Lent>(std::move(ring), block);
@@ -54,6 +59,9 @@ class Lent {
  private:
   std::shared_ptr<BatchRing> ring_;
   uint32_t block_;
+  // A block held during a fork is not recycled: the other process may still read it, where memory is shared.
+  const uint32_t forks_made_ = Forks::counts().made;
+  const uint32_t generation_ = Forks::counts().generation;
 };
 
 // The batch as a tuple of arrays, one per leaf of the view, with room for `extra` more items.

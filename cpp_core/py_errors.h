@@ -28,6 +28,8 @@ inline const char* error_name(FaultKind kind) {
       return "PendingCallError";
     case FaultKind::kNothingPendingError:
       return "NothingPendingError";
+    case FaultKind::kForkedPoolError:
+      return "ForkedPoolError";
     case FaultKind::kPoolClosedError:
       return "PoolClosedError";
   }

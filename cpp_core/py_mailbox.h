@@ -11,6 +11,7 @@
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -98,7 +99,7 @@ class FileMailbox final : public Mailbox {
     }
   }
 
-  const Arena& arena_;
+  const Arena arena_;
   const int fd_;
   Letter Slot::* const place_;
   std::vector<Stretch> stretches_;

@@ -7,56 +7,86 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "cpp_core/env_pool.h"
+#include "cpp_core/forks.h"
+#include "cpp_core/mem_file.h"
 #include "cpp_core/py_actions.h"
 #include "cpp_core/py_batches.h"
-#include "cpp_core/py_stepper.h"
+#include "cpp_core/py_engine.h"
 
 namespace envpool {
 
-inline constexpr int64_t kSliceMs = 100;
+inline constexpr int64_t kSliceMs = 50;
+
+// The files that a pool shares with its worker processes.
+struct SharedFiles {
+  MemFile arena;
+  MemFile inbox;  // letters of the caller
+  std::vector<std::unique_ptr<MemFile>> outboxes;  // letters of each worker process
+};
+
+struct Workers {
+  uint32_t threads;
+  uint32_t processes;
+  bool caller_works;
+
+  uint32_t queues() const { return processes == 0 ? 1 : processes + (caller_works ? 1 : 0); }
+};
 
 class PyPool {
  public:
-  // `module`: the capsule of a generated module. `factory`: env id -> env, called on the workers.
-  PyPool(const py::capsule& module, py::object factory, uint32_t num_envs, uint32_t batch_size,
-         uint32_t num_threads, std::optional<int32_t> max_episode_steps, int32_t thread_affinity_offset,
-         size_t ring_bytes, bool timed)
-      : PyPool(open(module), std::move(factory),
-               PoolOptions{num_envs, batch_size, num_threads, thread_affinity_offset},
-               max_episode_steps.value_or(std::numeric_limits<int32_t>::max()), ring_bytes, timed) {}
+  // `module`: the capsule of a generated module. `factory`: env id -> env, called on the workers. Worker processes
+  // are started by the owner, between this and build(): see set_processes().
+  PyPool(const py::capsule& module, py::object factory, EngineShape shape, uint32_t num_threads,
+         uint32_t num_processes, bool caller_works, int32_t thread_affinity_offset, size_t ring_bytes)
+      : PyPool(open_module(module), std::move(factory), shape, {num_threads, num_processes, caller_works},
+               thread_affinity_offset, ring_bytes) {}
 
   ~PyPool() {
-    if (!closed_ && shut(in_milliseconds(kCloseMs))) stepper().release();
+    if (forked()) {
+      pool_.forget_workers();
+    } else if (!closed_ && shut(in_milliseconds(kCloseMs))) {
+      stepper().release();
+    }
   }
   PyPool(const PyPool&) = delete;
 
   static constexpr int64_t kCloseMs = 5000;
 
+  // What a worker process needs to join: the shape as a dict, and (arena, inbox, [outbox of each process]).
+  py::dict shape() const { return shape_.to_dict(); }
+  py::tuple files() const {
+    py::list outboxes;
+    for (const auto& outbox : files_->outboxes) outboxes.append(outbox->fd());
+    return py::make_tuple(files_->arena.fd(), files_->inbox.fd(), outboxes);
+  }
+  // `processes`: envpool_wrap.processes.Processes, or something with its start() and died().
+  void set_processes(py::object processes) { processes_ = std::move(processes); }
+
   // Builds every env. Returns the failures, in the order of env ids.
   py::list build() {
     const Inside inside(this);
-    pool_.start_errand(Request::kBuild);
-    drive([this] { return pool_.errand_done(); }, std::nullopt);
-    py::list failures;
-    if (!pool_.errand_failed()) return failures;
-    for (uint32_t env = 0; env < layout().num_envs; ++env) add_failure(env, env, &failures);
-    return failures;
+    return build(pool_.all_envs());
   }
 
   void send(const py::tuple& actions, const py::object& env_id) {
     const Inside inside(this);
     const auto& envs = idle_envs(env_id);
     const auto batches = read_actions(actions, layout(), envs);
+    revive(envs);
     write_actions(batches, pool_.arena(), envs);
     pool_.submit(Request::kStep, envs.data(), static_cast<uint32_t>(envs.size()));
   }
@@ -86,10 +116,12 @@ class PyPool {
     if (!options.is_none()) {
       const auto values = py::cast<std::vector<py::object>>(options);
       for (size_t i = 0; i < envs.size(); ++i) {
-        stepper().set_options(static_cast<uint32_t>(envs[i]),
-                              values.at(i).is_none() ? py::object() : values.at(i));
+        if (values.at(i).is_none()) continue;
+        const auto env = static_cast<uint32_t>(envs[i]);
+        inbox_of(env).put(env, values.at(i));
       }
     }
+    revive(envs);
     pool_.submit(Request::kReset, envs.data(), static_cast<uint32_t>(envs.size()));
   }
 
@@ -108,15 +140,36 @@ class PyPool {
     return arrays;
   }
 
-  // Closes every env and ends the workers. (True, failures of close hooks), or (False, []) when an env did
-  // not return in time and its thread was left behind.
+  // Calls `function(env)` for idle envs, on the worker of each. (results, failures), in the order of the ids.
+  py::tuple apply(const py::object& function, const py::object& env_id) {
+    const Inside inside(this);
+    std::vector<uint32_t> envs;
+    for (const int32_t env : chosen_envs(env_id)) {
+      if (env >= 0 && static_cast<uint32_t>(env) < layout().num_envs && pool_.in_flight(static_cast<uint32_t>(env))) {
+        throw Fault(FaultKind::kPendingCallError,
+                    "env " + std::to_string(env) + " is in flight; recv() its result first");
+      }
+    }
+    for (const int32_t env : idle_envs(env_id)) envs.push_back(static_cast<uint32_t>(env));
+    revive(chosen_envs(env_id));
+    for (const uint32_t env : envs) inbox_of(env).put(env, function);
+    py::list results;
+    py::list failures = run_errand(Request::kApply, envs, [&](uint32_t env, const py::object& letter) {
+      results.append(py::reinterpret_borrow<py::list>(letter)[0]);
+      static_cast<void>(env);
+    });
+    return py::make_tuple(results, failures);
+  }
+
+  // Closes every env and ends the threads. (True, failures of close hooks), or (False, []) when an env did not
+  // return in time and its thread was left behind. Worker processes are told to end; the owner waits for them.
   py::tuple close(double timeout) {
     py::list failures;
     if (closed_) return py::make_tuple(true, failures);
     const Inside inside(this);
     const bool all = shut(after(timeout));
     if (all) {
-      for (uint32_t env = 0; env < layout().num_envs; ++env) add_failure(env, env, &failures);
+      for (uint32_t env = 0; env < layout().num_envs; ++env) add_failure(env, env, outbox_of(env).take(env), &failures);
     }
     const py::object interrupt = stepper().take_interrupt();
     if (all) stepper().release();
@@ -126,14 +179,14 @@ class PyPool {
 
   bool closed() const { return closed_; }
 
-  // The env itself, for attribute access while it is idle.
-  py::object env(uint32_t id) {
-    const Inside inside(this);
-    if (pool_.in_flight(id)) {
-      throw Fault(FaultKind::kPendingCallError,
-                  "env " + std::to_string(id) + " is in flight; recv() its result first");
+  // The worker process of `queue` is dead: its envs in flight fail with `error`.
+  void bury(uint32_t queue, const py::object& error) {
+    for (uint32_t env = layout().first_env(queue); env < layout().first_env(queue + 1); ++env) {
+      const auto elapsed = pool_.arena().slot(env).elapsed_step;
+      deaths_[env] = py::make_tuple("worker", elapsed, py::none(), error, py::str(error));
     }
-    return stepper().env(id);
+    dead_queues_.push_back(queue);
+    pool_.bury(queue);
   }
 
   std::optional<int64_t> seed(uint32_t id) const { return seeds_.at(id); }
@@ -176,8 +229,13 @@ class PyPool {
                     "another call is inside this pool (another thread, or an env that uses its own pool); "
                     "one at a time");
       }
-      if (pool->closed_) {
+      if (pool->forked() || pool->closed_) {
+        const bool forked = pool->forked();
         pool->busy_.clear(std::memory_order_release);
+        if (forked) {
+          throw Fault(FaultKind::kForkedPoolError,
+                      "this pool was made before a fork and its workers are not in this process; make a new one");
+        }
         throw Fault(FaultKind::kPoolClosedError, "this pool is closed; make a new one");
       }
     }
@@ -188,40 +246,51 @@ class PyPool {
     PyPool* pool_;
   };
 
-  static const EnvpoolModule* open(const py::capsule& capsule) {
-    const auto* module =
-        static_cast<const EnvpoolModule*>(PyCapsule_GetPointer(capsule.ptr(), ENVPOOL_MODULE_CAPSULE));
-    if (module == nullptr) throw py::error_already_set();
-    if (module->abi == ENVPOOL_MODULE_ABI) return module;
-    raise("BuildError", "the generated module speaks version " + std::to_string(module->abi) +
-                            " of the module interface, this engine version " +
-                            std::to_string(ENVPOOL_MODULE_ABI) + "; generate it again");
+  PyPool(const EnvpoolModule* module, py::object factory, EngineShape shape, const Workers& workers,
+         int32_t thread_affinity_offset, size_t ring_bytes)
+      : workers_(workers),
+        inbox_(std::make_shared<LocalMailbox>(shape.num_envs)),
+        outbox_(std::make_shared<LocalMailbox>(shape.num_envs)),
+        pool_(make_engine(module, std::move(factory), shape, make_arena(module, &shape, ring_bytes), inbox_, outbox_),
+              {shape.num_envs, shape.batch_size, workers.threads, workers.caller_works, shape.spin_ns,
+               thread_affinity_offset}),
+        shape_(shape),
+        seeds_(shape.num_envs),
+        deaths_(shape.num_envs) {
+    if (files_) {
+      file_inbox_ = std::make_unique<FileMailbox>(pool_.arena(), files_->inbox.fd(), &Slot::inbox);
+      for (const auto& file : files_->outboxes) {
+        file_outboxes_.push_back(std::make_unique<FileMailbox>(pool_.arena(), file->fd(), &Slot::outbox));
+      }
+    }
+    all_envs_.resize(shape.num_envs);
+    std::iota(all_envs_.begin(), all_envs_.end(), 0);
   }
 
-  PyPool(const EnvpoolModule* module, py::object factory, const PoolOptions& options,
-         int32_t max_episode_steps, size_t ring_bytes, bool timed)
-      : pool_(make_engine(module, std::move(factory), options, max_episode_steps, ring_bytes, timed),
-              options),
-        seeds_(options.num_envs) {
-    stepper().set_caller_steps(pool_.is_inline());
-    all_envs_.resize(options.num_envs);
-    for (uint32_t env = 0; env < options.num_envs; ++env) all_envs_[env] = static_cast<int32_t>(env);
+  // Settles the shape and makes the memory: shared where there are worker processes.
+  Arena make_arena(const EnvpoolModule* module, EngineShape* shape, size_t ring_bytes) {
+    shape->num_queues = workers_.queues();
+    Layout layout = make_layout(module, *shape, ring_bytes);
+    shape->num_blocks = layout.num_blocks;
+    if (workers_.processes == 0) return Arena(std::move(layout));
+    files_.reset(new SharedFiles{MemFile("envpool-arena", layout.total_bytes), MemFile("envpool-inbox", 0), {}});
+    for (uint32_t i = 0; i < workers_.processes; ++i) {
+      files_->outboxes.push_back(std::make_unique<MemFile>("envpool-outbox", 0));
+    }
+    const int fd = files_->arena.fd();
+    return Arena(std::move(layout), fd);
   }
 
-  static std::shared_ptr<Engine> make_engine(const EnvpoolModule* module, py::object factory,
-                                             const PoolOptions& options, int32_t max_episode_steps,
-                                             size_t ring_bytes, bool timed) {
-    const auto reward = static_cast<EnvpoolDType>(module->reward_dtype);
-    Layout layout(options.num_envs, options.batch_size,
-                  state_leaves(reward, module->obs, static_cast<size_t>(module->num_obs)),
-                  {module->actions, module->actions + module->num_actions});
-    const uint32_t reserve = EnvPool::most_in_flight(options.num_envs, options.batch_size);
-    layout.set_blocks(BatchRing::blocks_for(layout.block_bytes, reserve, ring_bytes));
-    auto stepper =
-        std::make_unique<PyStepper>(module, std::move(factory), options.num_envs, layout.action_offsets);
-    return std::shared_ptr<Engine>(
-        new Engine{Arena(std::move(layout)), std::move(stepper), max_episode_steps, timed});
+  // Which envs live in this process, and whose letters therefore stay here.
+  bool is_own(uint32_t env) const {
+    return workers_.processes == 0 || (workers_.caller_works && layout().queue_of(env) == 0);
   }
+  Mailbox& inbox_of(uint32_t env) { return is_own(env) ? static_cast<Mailbox&>(*inbox_) : *file_inbox_; }
+  Mailbox& outbox_of(uint32_t env) {
+    if (is_own(env)) return *outbox_;
+    return *file_outboxes_[layout().queue_of(env) - (workers_.caller_works ? 1 : 0)];
+  }
+  bool forked() const { return Forks::counts().generation != generation_; }
 
   const Layout& layout() const { return pool_.arena().layout(); }
   PyStepper& stepper() const { return static_cast<PyStepper&>(pool_.stepper()); }
@@ -232,28 +301,94 @@ class PyPool {
                               std::chrono::duration<double>(std::min(seconds, most)));
   }
 
+  const std::vector<int32_t>& chosen_envs(const py::object& env_id) {
+    if (env_id.is_none()) return all_envs_;
+    some_envs_ = read_env_ids(env_id);
+    return some_envs_;
+  }
+
   const std::vector<int32_t>& idle_envs(const py::object& env_id) {
-    if (!env_id.is_none()) some_envs_ = read_env_ids(env_id);
-    const auto& envs = env_id.is_none() ? all_envs_ : some_envs_;
+    const auto& envs = chosen_envs(env_id);
+    const auto done = [this] { return pool_.errand_done(); };
+    if (!done()) drive(done, std::nullopt);  // one that was interrupted
     pool_.check_idle(envs.data(), envs.size());
     return envs;
   }
 
-  // Steps (inline) or waits (threads) until `ready`.
+  // Builds envs; the failures, in the order of `envs`.
+  py::list build(const std::vector<uint32_t>& envs) {
+    return run_errand(Request::kBuild, envs, [](uint32_t, const py::object&) {});
+  }
+
+  // Runs an errand to its end, and gives the letter of each env that has one and did not fail to `take`.
+  template <typename Take>
+  py::list run_errand(Request request, const std::vector<uint32_t>& envs, const Take& take) {
+    pool_.start_errand(request, envs);
+    drive([this] { return pool_.errand_done(); }, std::nullopt);
+    py::list failures;
+    for (const uint32_t env : envs) {
+      const py::object letter = pool_.errand_failed() || request == Request::kApply ? letter_of(env) : py::object();
+      if (letter && !add_failure(env, env, letter, &failures)) take(env, letter);
+    }
+    return failures;
+  }
+
+  // Starts the worker processes again that died and that serve any of `envs`, and builds their envs.
+  void revive(const std::vector<int32_t>& envs) {
+    if (dead_queues_.empty()) return;
+    py::list queues;
+    std::vector<uint32_t> lost;
+    std::vector<uint32_t> still_dead;
+    for (const uint32_t queue : dead_queues_) {
+      const bool wanted = std::any_of(envs.begin(), envs.end(), [&](int32_t env) {
+        return layout().queue_of(static_cast<uint32_t>(env)) == queue;
+      });
+      if (!wanted) {
+        still_dead.push_back(queue);
+        continue;
+      }
+      queues.append(queue);
+      for (uint32_t env = layout().first_env(queue); env < layout().first_env(queue + 1); ++env) lost.push_back(env);
+    }
+    if (lost.empty()) return;
+    processes_.attr("start")(queues);
+    dead_queues_ = still_dead;
+    for (const uint32_t env : lost) {
+      deaths_[env] = py::object();
+      pool_.arena().slot(env).reseed = seeds_[env].has_value();
+    }
+    const py::list failures = build(lost);
+    if (!failures.empty()) py::module_::import("envpool_wrap.failures").attr("raise_failures")(failures);
+  }
+
+  // Steps what is the caller's, and waits for the others, until `ready`.
   template <typename Ready>
   void drive(const Ready& ready, std::optional<double> timeout) {
     const Deadline deadline = after(timeout.value_or(std::numeric_limits<double>::infinity()));
+    stepper().set_caller();
     while (!ready()) {
-      if (pool_.is_inline()) {
-        Outcome outcome = Outcome::kOk;
-        if (!pool_.step_one(&outcome))
-          raise("PoolError", "nothing is due, and yet the batch is not complete");
+      Outcome outcome = Outcome::kOk;
+      if (pool_.caller_works() && pool_.step_one(&outcome)) {
         if (outcome == Outcome::kInterrupted) rethrow(stepper().take_interrupt());
+      } else if (workers_.threads + workers_.processes == 0) {
+        raise("PoolError", "nothing is due, and yet the batch is not complete");
       } else {
         wait_a_while(ready, std::min(deadline, in_milliseconds(kSliceMs)));
-        if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        if (!ready()) look_around();
       }
       if (timeout && Clock::now() >= deadline && !ready()) throw_timeout(*timeout);
+    }
+  }
+
+  // Between two slices of waiting: signals, and worker processes that died.
+  void look_around() {
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (processes_ && !processes_.is_none()) look_for_dead();
+  }
+  void look_for_dead() {
+    const auto died = py::cast<py::dict>(processes_.attr("died")());
+    for (const auto& [queue, error] : died) {
+      bury(py::cast<uint32_t>(queue), py::reinterpret_borrow<py::object>(error));
     }
   }
 
@@ -288,11 +423,18 @@ class PyPool {
                              ". Nothing is lost: recv() again.");
   }
 
-  void add_failure(uint32_t env, uint32_t row, py::list* failures) {
-    const Failure failure = stepper().take_failure(env);
-    if (failure.hook == kNoHook) return;
-    failures->append(py::make_tuple(env, row, kHookNames[failure.hook], seeds_[env], failure.elapsed_step,
-                                    failure.action ? failure.action : py::none(), failure.exception));
+  // What the env left, or how its worker died.
+  py::object letter_of(uint32_t env) {
+    py::object letter = outbox_of(env).take(env);
+    if (!letter && deaths_[env]) letter = std::exchange(deaths_[env], py::object());
+    return letter;
+  }
+
+  // Whether the letter is a failure; if so it is put on the list.
+  bool add_failure(uint32_t env, uint32_t row, const py::object& letter, py::list* failures) {
+    if (!letter || !py::isinstance<py::tuple>(letter)) return false;
+    failures->append(py::make_tuple(env, row, seeds_[env]) + letter);
+    return true;
   }
 
   // (failures, infos): a list of failures in row order; one dict or None per row, or None when no row has
@@ -302,31 +444,46 @@ class PyPool {
     for (uint32_t row = 0; row < batch.rows; ++row) {
       const auto env = static_cast<uint32_t>(
           *reinterpret_cast<int32_t*>(pool_.arena().row(batch.block, row).leaf(kEnvId)));
-      if (batch.failed) add_failure(env, row, &failures);
-      if (!batch.infos) continue;
-      py::object info = stepper().take_info(env);
-      infos.append(info ? info : py::none());
+      const py::object letter = letter_of(env);
+      const bool failed = add_failure(env, row, letter, &failures);
+      if (batch.infos) infos.append(letter && !failed ? letter : py::none());
     }
     return py::make_tuple(failures, batch.infos ? py::object(infos) : py::none());
   }
 
-  // Lets running envs finish, drops what is due, closes every env, ends the workers.
+  // Drops what is due, lets running envs finish, closes every env, ends the workers.
   bool shut(Deadline deadline) {
     closed_ = true;
     if (!stop(deadline)) return false;
-    pool_.drop_everything();
-    if (!pool_.is_inline()) pool_.start_workers(1);
-    pool_.start_errand(Request::kClose);
-    Outcome outcome = Outcome::kOk;
-    const auto done = [this] { return pool_.errand_done(); };
-    while (!done() && Clock::now() < deadline) {
-      if (!pool_.is_inline()) {
-        wait_a_while(done, deadline);
-      } else if (!pool_.step_one(&outcome)) {
-        break;
-      }
+    if (processes_) look_for_dead();
+    pool_.take_back_due();
+    while (Clock::now() < deadline && any_running()) {
+      py::gil_scoped_release release;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    return stop(deadline) && done();
+    pool_.drop_everything();
+    if (workers_.threads > 0) pool_.start_workers(1);
+    std::vector<uint32_t> envs;
+    for (const uint32_t env : pool_.all_envs()) {
+      if (pool_.is_built(env) && !pool_.is_running(env)) envs.push_back(env);
+    }
+    pool_.start_errand(Request::kClose, envs);
+    const auto done = [this] { return pool_.errand_done(); };
+    Outcome outcome = Outcome::kOk;
+    while (!done() && Clock::now() < deadline) {
+      if (pool_.caller_works() && pool_.step_one(&outcome)) continue;
+      if (workers_.threads + workers_.processes == 0) break;
+      wait_a_while(done, std::min(deadline, in_milliseconds(kSliceMs)));
+      if (processes_) look_for_dead();
+    }
+    const bool all = stop(deadline) && done();
+    pool_.stop_processes();
+    return all || workers_.threads == 0;
+  }
+
+  bool any_running() const {
+    const auto envs = pool_.all_envs();
+    return std::any_of(envs.begin(), envs.end(), [this](uint32_t env) { return pool_.is_running(env); });
   }
 
   bool stop(Deadline deadline) {
@@ -334,8 +491,19 @@ class PyPool {
     return pool_.stop_workers(deadline);
   }
 
+  const Workers workers_;
+  const uint32_t generation_ = Forks::counts().generation;
+  std::unique_ptr<SharedFiles> files_;
+  const std::shared_ptr<LocalMailbox> inbox_;
+  const std::shared_ptr<LocalMailbox> outbox_;
   EnvPool pool_;
+  const EngineShape shape_;
+  std::unique_ptr<FileMailbox> file_inbox_;
+  std::vector<std::unique_ptr<FileMailbox>> file_outboxes_;
+  py::object processes_;
+  std::vector<uint32_t> dead_queues_;
   std::vector<std::optional<int64_t>> seeds_;
+  std::vector<py::object> deaths_;  // of envs whose worker process died, until the caller is told
   std::vector<int32_t> all_envs_;
   std::vector<int32_t> some_envs_;
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
@@ -347,18 +515,20 @@ inline void bind_pool(py::module_& module) {
   module.def("read_env_ids", &read_env_ids);
   py::class_<View>(module, "View");
   py::class_<PyPool>(module, "Pool")
-      .def(py::init<const py::capsule&, py::object, uint32_t, uint32_t, uint32_t, std::optional<int32_t>,
-                    int32_t, size_t, bool>(),
-           py::kw_only(), py::arg("module"), py::arg("factory"), py::arg("num_envs"), py::arg("batch_size"),
-           py::arg("num_threads"), py::arg("max_episode_steps"), py::arg("thread_affinity_offset"),
-           py::arg("ring_bytes"), py::arg("timed"))
-      .def("build", &PyPool::build)
+      .def(py::init<const py::capsule&, py::object, EngineShape, uint32_t, uint32_t, bool, int32_t, size_t>(),
+           py::kw_only(), py::arg("module"), py::arg("factory"), py::arg("shape"), py::arg("num_threads"),
+           py::arg("num_processes"), py::arg("caller_works"), py::arg("thread_affinity_offset"),
+           py::arg("ring_bytes"))
+      .def("shape", &PyPool::shape)
+      .def("files", &PyPool::files)
+      .def("set_processes", &PyPool::set_processes)
+      .def("build", py::overload_cast<>(&PyPool::build))
       .def("send", &PyPool::send)
       .def("step", &PyPool::step)
       .def("reset", &PyPool::reset)
       .def("recv", &PyPool::recv)
+      .def("apply", &PyPool::apply)
       .def("close", &PyPool::close)
-      .def("env", &PyPool::env)
       .def("seed", &PyPool::seed)
       .def("set_seed", &PyPool::set_seed)
       .def("stats", &PyPool::stats)

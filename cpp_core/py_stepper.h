@@ -1,9 +1,9 @@
 // Steps Python envs through a generated module's functions.
 //
-// build, reset, step and close run with the GIL held, on the thread of whichever worker took the env. What an
-// env leaves behind (an exception, undeclared info) stays with it until the caller takes it, which it does
-// after receiving the env's row: never while a worker has the env. A session keeps one Python thread state
-// per worker thread and attaches it around each run of envs.
+// build, reset, step, apply and close run with the GIL held, on the thread of whichever worker took the env.
+// What an env leaves behind goes to its outbox: an exception as a tuple (hook, elapsed_step, action, exception,
+// traceback text or None), undeclared info as a dict, the result of a function in a list of one. A session keeps
+// one Python thread state per worker thread and attaches it around each run of envs.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -20,19 +20,12 @@
 #endif
 
 #include "cpp_core/module_abi.h"
+#include "cpp_core/py_mailbox.h"
 #include "cpp_core/stepper.h"
 
 namespace envpool {
 
 namespace py = pybind11;
-
-// One exception in one env, with what is needed to find its cause.
-struct Failure {
-  EnvpoolHook hook = kNoHook;
-  int32_t elapsed_step = 0;
-  py::object action;
-  py::object exception;
-};
 
 // Runs `call`, which enters Python on a worker. Before 3.14, Python unwinds a thread that comes back to it
 // after the interpreter has ended; our destructors would touch Python on the way and crash the exit, so such
@@ -53,11 +46,13 @@ auto outlive_python(const Call& call) {
 class PyStepper final : public Stepper {
  public:
   PyStepper(const EnvpoolModule* module, py::object factory, uint32_t num_envs,
-            std::vector<size_t> action_offsets)
+            std::vector<size_t> action_offsets, std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox)
       : module_(module),
         factory_(std::move(factory)),
         action_offsets_(std::move(action_offsets)),
-        envs_(num_envs) {
+        envs_(num_envs),
+        inbox_(std::move(inbox)),
+        outbox_(std::move(outbox)) {
     for (auto& env : envs_) env.kept_actions.resize(static_cast<size_t>(module->num_actions), nullptr);
   }
   ~PyStepper() override { release(); }
@@ -68,20 +63,18 @@ class PyStepper final : public Stepper {
       for (PyObject*& kept : env.kept_actions) Py_CLEAR(kept);
       env = PyEnv{};
     }
+    inbox_->clear();
+    outbox_->clear();
     factory_ = py::object();
     interrupt_ = py::object();
   }
 
-  // ---- for the caller, while the env is idle ----
+  // ---- for the caller ----
 
-  py::object env(uint32_t id) const { return envs_[id].object; }
-  void set_options(uint32_t id, py::object options) { envs_[id].options = std::move(options); }
-  Failure take_failure(uint32_t id) { return std::exchange(envs_[id].failure, Failure{}); }
-  py::object take_info(uint32_t id) { return std::exchange(envs_[id].info, py::object()); }
   // Set after Outcome::kInterrupted.
   py::object take_interrupt() { return std::exchange(interrupt_, py::object()); }
-  // An interrupt belongs to the user only where the user's own thread steps.
-  void set_caller_steps(bool caller_steps) { caller_steps_ = caller_steps; }
+  // The user's own thread is about to step: a KeyboardInterrupt there is the user's, anywhere else the env's.
+  void set_caller() { caller_ = std::this_thread::get_id(); }
 
   // ---- for workers ----
 
@@ -100,7 +93,8 @@ class PyStepper final : public Stepper {
 
   Outcome reset(uint32_t id, const int64_t* seed, RowClaim& claim, StepFlags* flags) override {
     EnvpoolCall call = call_for(id, claim);
-    const py::object options = std::exchange(envs_[id].options, py::object());
+    py::object options;
+    if (!take_letter(id, &options)) return keep_failure(id, kResetHook, py::object(), claim.elapsed_step());
     call.options = options.ptr();
     call.seed = seed;
     return finish(id, outlive_python([&] { return module_->reset(&call); }), call, claim, flags);
@@ -114,8 +108,20 @@ class PyStepper final : public Stepper {
     return finish(id, outlive_python([&] { return module_->step(&call); }), call, claim, flags);
   }
 
+  Outcome apply(uint32_t id) override {
+    py::object function;
+    if (!take_letter(id, &function)) return keep_failure(id, kApplied, py::object(), 0);
+    PyObject* env = envs_[id].object ? envs_[id].object.ptr() : Py_None;
+    auto result = py::reinterpret_steal<py::object>(
+        outlive_python([&] { return PyObject_CallOneArg(function.ptr(), env); }));
+    if (!result) return keep_failure(id, kApplied, py::object(), 0);
+    py::list letter;
+    letter.append(std::move(result));
+    return post(id, std::move(letter)) ? Outcome::kOk : keep_failure(id, kApplied, py::object(), 0);
+  }
+
   Outcome close(uint32_t id) override {
-    envs_[id].failure = {};  // of a row that nobody received
+    outbox_->take(id);  // of a row that nobody received
     if (!envs_[id].object) return Outcome::kOk;
     EnvpoolCall call{};
     call.env = envs_[id].object.ptr();
@@ -126,9 +132,6 @@ class PyStepper final : public Stepper {
  private:
   struct PyEnv {
     py::object object;
-    py::object options;
-    py::object info;
-    Failure failure;
     std::vector<PyObject*> kept_actions;
   };
 
@@ -168,19 +171,42 @@ class PyStepper final : public Stepper {
     flags->terminated = call.terminated != 0;
     flags->truncated = call.truncated != 0;
     flags->info = static_cast<bool>(info);
-    envs_[id].info = std::move(info);
+    if (info && !post(id, std::move(info))) return keep_failure(id, kInfoHook, action, claim.elapsed_step());
     return Outcome::kOk;
   }
 
-  Outcome keep_failure(uint32_t id, EnvpoolHook hook, py::object action, int32_t elapsed_step) {
+  // False with the Python error set: the letter cannot be read, or the object not be sent.
+  bool take_letter(uint32_t id, py::object* letter) {
+    try {
+      *letter = inbox_->take(id);
+      return true;
+    } catch (py::error_already_set& error) {
+      error.restore();
+      return false;
+    }
+  }
+  bool post(uint32_t id, py::object letter) {
+    try {
+      outbox_->put(id, std::move(letter));
+      return true;
+    } catch (py::error_already_set& error) {
+      error.restore();
+      return false;
+    }
+  }
+
+  Outcome keep_failure(uint32_t id, EnvpoolHook hook, const py::object& action, int32_t elapsed_step) {
     py::error_already_set raised;
     py::object exception = raised.value();
     if (raised.trace()) PyException_SetTraceback(exception.ptr(), raised.trace().ptr());
-    if (caller_steps_ && raised.matches(PyExc_KeyboardInterrupt)) {
+    if (caller_ == std::this_thread::get_id() && raised.matches(PyExc_KeyboardInterrupt)) {
       interrupt_ = std::move(exception);
       return Outcome::kInterrupted;
     }
-    envs_[id].failure = {hook, elapsed_step, std::move(action), std::move(exception)};
+    // If even this cannot be sent (no memory left), the caller learns from the row that something was lost.
+    if (!post(id, py::make_tuple(kHookNames[hook], elapsed_step, action ? action : py::none(), exception, py::none()))) {
+      PyErr_Clear();
+    }
     return Outcome::kFailed;
   }
 
@@ -188,8 +214,10 @@ class PyStepper final : public Stepper {
   py::object factory_;
   const std::vector<size_t> action_offsets_;
   std::vector<PyEnv> envs_;
+  const std::shared_ptr<Mailbox> inbox_;
+  const std::shared_ptr<Mailbox> outbox_;
   py::object interrupt_;
-  bool caller_steps_ = false;
+  std::thread::id caller_;
 };
 
 }  // namespace envpool

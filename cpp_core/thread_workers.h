@@ -60,6 +60,12 @@ class ThreadWorkers {
     return all;
   }
 
+  // In a forked child, where the threads do not exist: forgets them without touching them.
+  void forget() {
+    new std::vector<std::thread>(std::move(threads_));  // never destroyed: that would join or terminate
+    threads_.clear();
+  }
+
   size_t size() const { return threads_.size(); }
 
  private:

@@ -98,13 +98,16 @@ class PoolTimeout(PoolError, TimeoutError):
     """A deadline passed. What was in flight still is: call `recv` again."""
 
 
+WORKER = "worker"  # in place of a hook, when the process that would have called it died
+
+
 @dataclass(frozen=True)
 class EnvFailure:
     """What is known of one exception in one env.
 
     Attributes:
         env_id: the env that raised.
-        hook: the method that raised, such as `_step_envpool`.
+        hook: the method that raised, such as `_step_envpool`; `"worker"` when the worker process died.
         seed: the seed this env was last given, or None.
         elapsed_step: steps of the episode completed before this one.
         action: the action handed to the env, or None outside a step.
@@ -123,15 +126,16 @@ class EnvFailure:
     def __str__(self) -> str:
         kind = type(self.exception).__name__
         where = f"env {self.env_id}: {self.hook} raised {kind}: {_text(self.exception)}"
+        if self.hook == WORKER:
+            return f"env {self.env_id}: {self.exception}"
         facts = f"seed {self.seed}, elapsed_step {self.elapsed_step}, action {self.action!r}"
         return f"{where}\n  {facts}\n{self.traceback.rstrip()}"
 
 
-class EnvError(PoolError):
-    """One or more envs raised; the first exception is the `__cause__`.
+class _FailedRows(PoolError):
+    """One or more rows of a batch failed; the first exception is the `__cause__`.
 
-    The failed env's row is zeros and truncated, and the env resets on its next action. All other
-    rows are as usual.
+    A failed row is zeros and truncated, and its env resets on its next action. All other rows are as usual.
 
     Attributes:
         errors: one `EnvFailure` per failed row, in row order.
@@ -157,8 +161,12 @@ class EnvError(PoolError):
     traceback = property(lambda self: self.errors[0].traceback)
 
 
-class WorkerDied(PoolError):
-    """A worker process ended while it held envs."""
+class EnvError(_FailedRows):
+    """An env raised. `errors` says which and where, `result` is the whole batch."""
+
+
+class WorkerDied(_FailedRows):
+    """A worker process ended while it held envs. Sending to one of its envs starts it again."""
 
 
 class ForkedPoolError(PoolError):

@@ -24,6 +24,7 @@ from envpool_protocol.records import Origin, Record
 from envpool_protocol.sources import Source, source_of
 
 _importing: list[str] = []
+_IMPORTED = "envpool_wrap_source_"  # prefix of modules that no import statement would find
 
 
 def origin_of(source: Source) -> Origin:
@@ -138,9 +139,14 @@ def _import_from(origin: Origin) -> Iterator[None]:
         _importing.pop()
 
 
+def is_imported_file(module: ModuleType) -> bool:
+    """Whether `module` was imported from its file here, so that another process cannot import it by name."""
+    return module.__name__.startswith(_IMPORTED)
+
+
 def _import_file(file: Path) -> ModuleType:
     """The module in `file`, under a name of its own, imported once."""
-    name = f"envpool_wrap_source_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{digest_of(file)[:12]}"
+    name = f"{_IMPORTED}{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{digest_of(file)[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)

@@ -1,52 +1,98 @@
-"""Where workers run: how many there are, and which backend `"auto"` means."""
+"""Where workers run: which backend `"auto"` means, how many workers there are, and if the caller is one."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from envpool_protocol.errors import ConfigError
 from envpool_wrap.config import PoolConfig
 
+# How long a worker, or the caller, stays awake when there is nothing to do: a few times what a wake-up costs.
+SPIN_NS = 50_000
+
 
 @dataclass(frozen=True)
 class Placement:
-    """The backend of a pool: its name, its number of worker threads, and why it was chosen."""
+    """Where the workers of a pool run.
+
+    Attributes:
+        backend: `"inline"`, `"thread"` or `"process"`.
+        threads, processes: workers besides the caller.
+        caller_works: the calling thread steps a share.
+        spin_ns: how long to wait awake; 0 where there is no core to spare.
+        why: why this backend.
+    """
 
     backend: str
-    workers: int
+    threads: int
+    processes: int
+    caller_works: bool
+    spin_ns: int
     why: str
 
+    @property
+    def workers(self) -> int:
+        """How many step envs, the caller included."""
+        return self.threads + self.processes + self.caller_works
 
-def place(config: PoolConfig) -> Placement:
-    """Choose where a pool's workers run.
+
+def place(config: PoolConfig, pickle_factory: Callable[[], object]) -> Placement:
+    """Choose where a pool's workers run. `pickle_factory` raises when the env cannot go to another process.
 
     Raises:
-        ConfigError: an inline pool was asked for more than one worker.
+        ConfigError: settings that exclude each other.
     """
     backend, why = config.backend, "asked for"
     if backend == "auto":
-        backend, why = _choose(config)
-    if backend == "thread":
-        return Placement(backend, config.num_threads or min(config.num_envs, cores()), why)
-    if config.backend == "inline" and config.num_threads > 1:
-        raise ConfigError(
-            f"num_threads={config.num_threads} with backend='inline', which steps in the caller's thread; "
-            "use backend='thread', or leave num_threads out"
-        )
-    return Placement(backend, 0, why)
+        backend, why = _choose(config, pickle_factory)
+    if backend == "inline":
+        if config.backend == "inline" and config.num_threads > 1:
+            raise ConfigError(
+                f"num_threads={config.num_threads} with backend='inline', which steps in your own thread; "
+                "use another backend, or leave num_threads out"
+            )
+        return Placement(backend, 0, 0, True, 0, why)
+    workers = min(config.num_threads or cores(), config.num_envs)
+    caller_works = _caller_works(config, workers)
+    others = max(1, workers - caller_works)
+    threads, processes = (others, 0) if backend == "thread" else (0, others)
+    spin_ns = SPIN_NS if others + 1 <= cores() else 0
+    return Placement(backend, threads, processes, caller_works, spin_ns, why)
 
 
-def _choose(config: PoolConfig) -> tuple[str, str]:
+def _choose(config: PoolConfig, pickle_factory: Callable[[], object]) -> tuple[str, str]:
     if config.num_envs == 1:
         return "inline", "one env"
     if cores() == 1:
         return "inline", "one core"
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return "thread", "this Python has no GIL"
-    return "inline", "threads that call Python share one GIL"
+    if not sys.platform.startswith("linux"):
+        return "inline", "worker processes need Linux"
+    try:
+        pickle_factory()
+    except Exception as error:  # whatever a part of the env's class or arguments raises
+        return "inline", f"the env cannot go to another process: {error}"
+    return "process", "Python code on several cores"
+
+
+def _caller_works(config: PoolConfig, workers: int) -> bool:
+    asked = config.caller_steps
+    if asked == "auto":
+        return not config.is_async and workers >= 2 and config.timeout is None
+    if asked and config.timeout is not None:
+        raise ConfigError(
+            "caller_steps=True with a timeout: no deadline can fire inside the caller's own env"
+        )
+    if asked and config.is_async:
+        raise ConfigError(
+            "caller_steps=True with batch_size < num_envs: the caller would wait for its own env"
+        )
+    return bool(asked)
 
 
 def cores() -> int:

@@ -24,7 +24,8 @@ class PoolConfig:
         num_envs: how many envs.
         batch_size: rows of one `recv`; 0 or `num_envs`: synchronous.
         num_threads: number of workers; 0: as many as there are envs or cores, whichever is less.
-        backend: `"inline"`, `"thread"` or `"auto"`.
+        backend: `"inline"`, `"thread"`, `"process"` or `"auto"`.
+        caller_steps: the calling thread steps a share: True, False or `"auto"`.
         seed: int s → env i gets s + i; a list of `num_envs` ints; a `numpy.random.SeedSequence`; None → a
             fresh one.
         env_kwargs: constructor arguments: one dict, a list of `num_envs` dicts, or `f(env_id) -> dict`.
@@ -34,7 +35,7 @@ class PoolConfig:
         on_error: `"raise"`.
         timeout: seconds that one `recv` may take, or None.
         thread_affinity_offset: pin worker i to core (offset + i); -1: no pinning.
-        caller_steps, infos, episode_stats, max_num_players, reward_threshold: see the documentation.
+        infos, episode_stats, max_num_players, reward_threshold: see the documentation.
     """
 
     num_envs: int = 1
@@ -178,8 +179,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "num_envs": _at_least(1),
     "batch_size": _at_least(0),
     "num_threads": _at_least(0),
-    "backend": _one_of("auto", "inline", "thread"),
-    "caller_steps": _one_of("auto", False),
+    "backend": _one_of("auto", "inline", "thread", "process"),
+    "caller_steps": _one_of("auto", True, False),
     "seed": _anything,
     "env_kwargs": _anything,
     "render_mode": _anything,

@@ -1,7 +1,7 @@
-"""What crosses between processes beside the arrays: options and functions one way, exceptions and infos the other.
+"""What crosses between processes beside the arrays: options and functions in, exceptions and infos out.
 
-A failure is a tuple (hook, elapsed_step, action, exception, traceback); its exception is sent only if it can be
-made again on the other side, and its traceback as text, since frames cannot travel.
+A failure is a tuple (hook, elapsed_step, action, exception, traceback); its exception is sent only if it can
+be made again on the other side, and its traceback as text, since frames cannot travel.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import pickle
 import traceback
 from typing import Any
-
-FAILURE_FIELDS = 5
 
 
 def dumps(letter: Any) -> bytes:

@@ -7,11 +7,10 @@ nothing in flight raises, Ctrl-C ends a wait, and `close` has a deadline.
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import traceback
+import operator
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
@@ -19,17 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envpool_protocol import _core
-from envpool_protocol.errors import ActionError, ConfigError, EnvError, EnvFailure, PoolTimeout, SpecError
+from envpool_protocol.errors import ActionError, PoolTimeout
 from envpool_protocol.sources import Description, Source
-from envpool_protocol.spaces import space_spec
 from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig, Seeds, seeds_of
+from envpool_wrap.core import CLOSE_DEADLINE, OpenCore, env_factory, open_core, pickled
+from envpool_wrap.failures import failure_of, raise_failures
 from envpool_wrap.infos import batch_infos
 from envpool_wrap.nested import builder, flattener
 from envpool_wrap.pool_spec import PoolSpec
-
-RING_BYTES = 1 << 30  # most memory that batches held by the user may take before they are copied out
-CLOSE_DEADLINE = 5.0  # seconds
 
 
 class Pool:
@@ -53,11 +50,13 @@ class Pool:
     ) -> None:
         self._description = description
         self._name = source.task_id
-        self._placement = place(config)
         self._config = config
         self.spec: Any = PoolSpec(description, config)
-        self._core = open_core(source, description, module, config, self._placement.workers)
-        self._finalizer = weakref.finalize(self, _close_quietly, self._core)
+        factory = env_factory(source, description, config)
+        self._placement = place(config, lambda: pickled(factory))
+        self._open = open_core(factory, module, config, self._placement)
+        self._core = self._open.pool
+        self._finalizer = weakref.finalize(self, _close_quietly, self._open)
         obs = description.spec.obs
         self._view = self._core.view([*(leaf.name for leaf in obs.leaves), *self._leaves])
         self._num_obs = len(obs.leaves)
@@ -159,7 +158,7 @@ class Pool:
         failures, infos = leftovers
         result = self._pack(received, batch_infos(infos) if infos else {}, reset)
         if failures:
-            raise EnvError(map(failure_of, failures), result)
+            raise_failures(failures, result)
         return result
 
     # ---- the pool itself ----
@@ -171,7 +170,7 @@ class Pool:
             PoolTimeout: an env did not return within five seconds; its thread is left behind.
             EnvError: a `_close_envpool` raised; everything is closed all the same.
         """
-        ended, failures = self._core.close(CLOSE_DEADLINE)
+        ended, failures = self._open.close()
         self._finalizer.detach()
         if not ended:
             raise PoolTimeout(
@@ -179,7 +178,7 @@ class Pool:
                 "since a thread cannot be ended from outside"
             )
         if failures:
-            raise EnvError(map(failure_of, failures))
+            raise_failures(failures)
 
     def __enter__(self) -> Self:
         return self
@@ -194,7 +193,11 @@ class Pool:
     @property
     def config(self) -> dict[str, Any]:
         """The settings, with what was chosen for `"auto"`."""
-        chosen = {"backend": self._placement.backend, "num_threads": max(1, self._placement.workers)}
+        chosen = {
+            "backend": self._placement.backend,
+            "num_threads": self._placement.workers,
+            "caller_steps": self._placement.caller_works,
+        }
         return {**vars(self._config), **chosen, "batch_size": self._config.rows}
 
     @property
@@ -220,115 +223,47 @@ class Pool:
     # ---- the envs ----
 
     def call(self, name: str, *args: Any, env_id: Any = None, **kwargs: Any) -> Any:
-        """Call method `name` of idle envs; one result per env."""
-        return [getattr(env, name)(*args, **kwargs) for env in self._envs(env_id)]
+        """Call method `name` of idle envs, on their workers; one result per env.
+
+        Raises:
+            PendingCallError: one of the envs is in flight.
+            Exception: whatever the method raises, with its traceback.
+        """
+        return self._apply(operator.methodcaller(name, *args, **kwargs), env_id)
 
     def get_attr(self, name: str, env_id: Any = None) -> Any:
         """Attribute `name` of idle envs."""
-        return [getattr(env, name) for env in self._envs(env_id)]
+        return self._apply(operator.attrgetter(name), env_id)
 
     def set_attr(self, name: str, value: Any, env_id: Any = None) -> None:
         """Set attribute `name` of idle envs to one value."""
-        for env in self._envs(env_id):
-            setattr(env, name, value)
+        self._apply(_AttributeSetter(name, value), env_id)
 
     def render(self, env_id: Any = None) -> Any:
         """Frames of idle envs: uint8 of shape (envs, height, width, 3)."""
         return np.stack(self.call("_render_envpool", env_id=env_id))
 
-    def _envs(self, env_id: Any) -> list[Any]:
-        ids = range(len(self)) if env_id is None else _core.read_env_ids(env_id)
-        outside = [i for i in ids if not 0 <= i < len(self)]
-        if outside:
-            raise ActionError(f"env_id {outside[0]} is out of range: this pool has envs 0 to {len(self) - 1}")
-        return [self._core.env(i) for i in ids]
+    def _apply(self, function: Callable[[Any], Any], env_id: Any) -> list[Any]:
+        results, failures = self._core.apply(function, env_id)
+        if failures:
+            failure = failure_of(failures[0])
+            failure.exception.add_note(f"in env {failure.env_id}")
+            if failure.exception.__traceback__ is None:  # it came from another process
+                failure.exception.add_note(failure.traceback)
+            raise failure.exception
+        return results
 
 
-def open_core(
-    source: Source, description: Description, module: ModuleType, config: PoolConfig, workers: int
-) -> _core.Pool:
-    """The engine's pool, every env built and seeded.
+@dataclass(frozen=True)
+class _AttributeSetter:
+    """`env.name = value`, in a form that can be sent to a worker."""
 
-    Raises:
-        EnvError: a constructor raised.
-        SpecError: an env's spaces are not those that the module was generated for.
-    """
-    seeds = seeds_of(config.seed, config.num_envs)
-    core = _core.Pool(
-        module=module.engine_module,
-        factory=_factory(source, description, config),
-        num_envs=config.num_envs,
-        batch_size=config.rows,
-        num_threads=workers,
-        max_episode_steps=config.max_episode_steps,
-        thread_affinity_offset=config.thread_affinity_offset,
-        ring_bytes=RING_BYTES,
-        timed=config.timeout is not None,
-    )
-    failures = core.build()
-    if failures:
-        with contextlib.suppress(EnvError):
-            _close_quietly(core)
-        raise EnvError(map(failure_of, failures))
-    for env, seed in enumerate(seeds):
-        core.set_seed(env, seed)
-    return core
+    name: str
+    value: Any
+
+    def __call__(self, env: Any) -> None:
+        setattr(env, self.name, self.value)
 
 
-def _factory(source: Source, description: Description, config: PoolConfig) -> Callable[[int], Any]:
-    kwargs_of = _env_kwargs(config)
-    common = {}
-    if config.render_mode is not None and _takes(source.cls, "render_mode"):
-        common["render_mode"] = config.render_mode
-    spec = description.spec
-
-    def make_env(env_id: int) -> Any:
-        env = source.make(env_id, **{**common, **kwargs_of(env_id)})
-        for side, space, generated in (
-            ("observation_space", env.observation_space, spec.obs),
-            ("action_space", env.action_space, spec.action),
-        ):
-            if space_spec(space, "obs" if generated is spec.obs else "action") != generated:
-                raise SpecError(
-                    f"{side} of this env is {space}; {source.task_id} was generated for {_told(generated)}. "
-                    "If the class changed, generate it again; a variant of it needs a name of its own: "
-                    "register_env(..., name='Other')"
-                )
-        return env
-
-    return make_env
-
-
-def _told(space: Any) -> str:
-    return ", ".join(f"{leaf.name} {leaf.dtype.name}{leaf.shape}" for leaf in space.leaves)
-
-
-def _env_kwargs(config: PoolConfig) -> Callable[[int], Mapping[str, Any]]:
-    given = config.env_kwargs
-    if given is None:
-        return lambda env_id: {}
-    if isinstance(given, Mapping):
-        return lambda env_id: given
-    if callable(given):
-        return given  # type: ignore[no-any-return]
-    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == config.num_envs:
-        return lambda env_id: given[env_id]
-    size = f"a list of {len(given)}" if isinstance(given, Sequence) else repr(given)
-    expected = f"a dict for all, a list of {config.num_envs} dicts, or f(env_id) -> dict"
-    raise ConfigError(f"env_kwargs is {size}; expected {expected}")
-
-
-def _takes(cls: type, parameter: str) -> bool:
-    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
-    return parameter in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def failure_of(facts: Iterable[Any]) -> EnvFailure:
-    """The engine's facts of one failure, with the traceback as text."""
-    env_id, _row, hook, seed, elapsed_step, action, exception = facts
-    text = "".join(traceback.format_exception(exception))
-    return EnvFailure(env_id, hook, seed, elapsed_step, action, exception, text)
-
-
-def _close_quietly(core: _core.Pool) -> None:
-    core.close(CLOSE_DEADLINE)
+def _close_quietly(opened: OpenCore) -> None:
+    opened.close()

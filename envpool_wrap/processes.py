@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envpool_protocol.errors import PoolError, WorkerDied
+from envpool_protocol.errors import PoolError
 
 START_DEADLINE = 120.0  # seconds for a child to import what it needs
 _WORKER = Path(__file__).with_name("worker.py")
@@ -58,8 +58,7 @@ class Processes:
     ) -> None:
         self._orders, self._arena = dict(orders), dict(arena)
         self._files, self._outboxes = files, outboxes
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
-        self._started = time.monotonic()
+        self._children: dict[int, _Child] = {}
         try:
             self.start(list(queues))
         except BaseException:
@@ -76,19 +75,24 @@ class Processes:
 
     def _spawn(self, queue: int) -> int:
         orders = self._orders | {"path": sys.path, "folder": os.getcwd()}
-        orders["arena"] = self._arena | {"queue": queue, "outbox_fd": self._outboxes[queue], "parent": os.getpid()}
+        orders["arena"] = self._arena | {
+            "queue": queue,
+            "outbox_fd": self._outboxes[queue],
+            "parent": os.getpid(),
+        }
         data = pickle.dumps(orders)
         orders_fd = os.memfd_create("envpool-orders", os.MFD_CLOEXEC)
         ready, child_ready = os.pipe()
         try:
             os.write(orders_fd, data)
-            self._children[queue] = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, str(_WORKER), str(orders_fd), str(child_ready)],
                 pass_fds=[orders_fd, child_ready, *self._files, self._outboxes[queue]],
                 env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
                 stdin=subprocess.DEVNULL,
                 process_group=0,
             )
+            self._children[queue] = _Child(process)
         except BaseException:
             os.close(ready)
             raise
@@ -112,21 +116,19 @@ class Processes:
             said += piece
         child = self._children[queue]
         if said:
-            child.wait(10)
+            child.end(10.0)
             raise PoolError(f"worker {queue} could not start:\n{said.decode(errors='replace')}")
-        if child.poll() is not None:
-            raise PoolError(f"worker {queue} could not start: {ending(child.returncode)}")
+        if child.has_ended():
+            raise PoolError(f"worker {queue} could not start: it {ending(child.end(0.0))}")
 
-    def died(self) -> dict[int, WorkerDied]:
+    def died(self) -> dict[int, ChildProcessError]:
         """The children that ended since the last call, by queue."""
-        dead = {queue: child for queue, child in self._children.items() if child.poll() is not None}
-        for queue, child in dead.items():
-            _kill_group(child)  # whatever it had started itself
-            del self._children[queue]
-        return {
-            queue: WorkerDied(f"the worker process of queue {queue} (pid {child.pid}) {ending(child.returncode)}")
-            for queue, child in dead.items()
-        }
+        dead = [queue for queue, child in self._children.items() if child.has_ended()]
+        return {queue: self._obituary(queue) for queue in dead}
+
+    def _obituary(self, queue: int) -> ChildProcessError:
+        child = self._children.pop(queue)
+        return ChildProcessError(f"its worker process (pid {child.pid}) {ending(child.end(0.0))}")
 
     def pids(self) -> list[int]:
         """The process ids of the living children."""
@@ -135,12 +137,37 @@ class Processes:
     def stop(self, timeout: float) -> None:
         """Wait for all children to end, and kill those that have not after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        for child in self._children.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.0, deadline - time.monotonic()))
-            _kill_group(child)
-            child.wait()
-        self._children.clear()
+        while self._children:
+            _, child = self._children.popitem()
+            child.end(max(0.0, deadline - time.monotonic()))
+
+
+class _Child:
+    """A child process. It is reaped after its process group is killed: until then its number is its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+        self._pidfd = os.pidfd_open(process.pid)
+
+    def has_ended(self) -> bool:
+        return self._wait(0.0)
+
+    def _wait(self, timeout: float) -> bool:
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+
+    def end(self, timeout: float) -> int:
+        """Give it `timeout` seconds, kill it and what it started, and return its exit code."""
+        try:
+            self._wait(timeout)
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            code = self._process.wait()
+            os.close(self._pidfd)
+        return code
 
 
 def ending(code: int) -> str:
@@ -151,8 +178,3 @@ def ending(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
-
-
-def _kill_group(child: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import operator
+import weakref
 from dataclasses import fields
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,10 @@ import numpy as np
 from envpool_protocol.sources import Description
 from envpool_protocol.spaces import space_from_description
 from envpool_protocol.spec import Leaf
+from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig
+from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
+from envpool_wrap.failures import raise_failures
 
 # EnvPool's name of each leaf that the engine writes, in EnvPool's order.
 _STATE = {
@@ -82,13 +86,14 @@ class RawPool:
     """The engine's pool in EnvPool's terms: flat lists of arrays, env ids first."""
 
     def __init__(self, module: ModuleType, tables: Tables, values: tuple[Any, ...]) -> None:
-        from envpool_wrap.backends import place
-        from envpool_wrap.pool import open_core
         from envpool_wrap.registry import find
 
         config = tables.config(values)
         source = find(f"{tables.description.spec.name}_wrap").source
-        self._core = open_core(source, tables.description, module, config, place(config).workers)
+        factory = env_factory(source, tables.description, config)
+        self._open = open_core(factory, module, config, place(config, lambda: pickled(factory)))
+        self._core = self._open.pool
+        self._finalizer = weakref.finalize(self, OpenCore.close, self._open)
         self._view = self._core.view(tables.state_leaves)
         self._timeout = config.timeout
 
@@ -99,12 +104,9 @@ class RawPool:
 
     def recv(self) -> list[Any]:
         """One array per state key."""
-        from envpool_protocol.errors import EnvError
-        from envpool_wrap.pool import failure_of
-
         *arrays, leftovers = self._core.recv(self._view, self._timeout)
         if leftovers is not None and leftovers[0]:
-            raise EnvError(map(failure_of, leftovers[0]), arrays)
+            raise_failures(leftovers[0], arrays)
         return arrays
 
     def reset(self, env_id: Any) -> None:
@@ -113,7 +115,8 @@ class RawPool:
 
     def close(self) -> None:
         """End the workers and close the envs."""
-        self._core.close(5.0)
+        self._open.close()
+        self._finalizer.detach()
 
 
 def _key(leaf: Leaf) -> str:

@@ -12,7 +12,6 @@ import importlib.util
 import sys
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -146,19 +145,30 @@ def _load(record: records.Record) -> ModuleType:
     """The compiled module, imported once per key."""
     from envpool_protocol.generator import module_name
 
-    path = Path(records.home() / record.module_file)
     name = f"envpool_wrap._generated_{record.key}.{module_name(record.name)}"
+    try:
+        return load_module(name, str(records.home() / record.module_file))
+    except ImportError as error:
+        again = f"CppWrapperGenerator.generate_envpool_wrap({record.task_id!r}, force=True)"
+        raise BuildError(f"{error}. Generate it again: {again}") from error
+
+
+def load_module(name: str, path: str) -> ModuleType:
+    """The compiled module in the file `path`, imported once as `name`.
+
+    Raises:
+        ImportError: the file is not a module of this engine.
+    """
     if name in sys.modules:
         return sys.modules[name]
-    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    loader = importlib.machinery.ExtensionFileLoader(name, path)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None  # a loader was given
     try:
         module = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
     except ImportError as error:
-        again = f"CppWrapperGenerator.generate_envpool_wrap({record.task_id!r}, force=True)"
-        raise BuildError(f"{path} cannot be loaded: {error}. Generate it again: {again}") from error
+        raise ImportError(f"{path} cannot be loaded: {error}") from error
     sys.modules[name] = module
     return module
 

@@ -1,8 +1,8 @@
 """A worker process: run as a file by `processes.py`, never imported there.
 
-Reads its orders from an inherited file, builds nothing but what the arena asks for, and steps the envs of its queue
-until it is told to stop. It ends when the process that started it ends, however that comes about (the engine watches
-it), and it does not hear a terminal's Ctrl-C (it has a process group of its own).
+Reads its orders from an inherited file, builds nothing but what the arena asks for, and steps the envs of its
+queue until it is told to stop. It ends when the process that started it ends, however that comes about (the
+engine watches it), and it does not hear a terminal's Ctrl-C (it has a process group of its own).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import traceback
 
 
 def main(orders_fd: int, ready_fd: int) -> None:
-    """Serve the arena that the file `orders_fd` describes; report to `ready_fd` when it starts, or why it cannot."""
+    """Serve the arena that `orders_fd` describes; tell `ready_fd` when it starts, or why it cannot."""
     del sys.path[0]  # this folder: its modules are not top-level ones
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -27,7 +27,8 @@ def main(orders_fd: int, ready_fd: int) -> None:
 
         module = load_module(orders["module_name"], orders["module_file"])
         factory = pickle.loads(orders["factory"])
-        serve = _core.Worker(module=module.engine_module, factory=factory, **orders["arena"])
+        arena = orders["arena"] | {"shape": _core.EngineShape(**orders["arena"]["shape"])}
+        serve = _core.Worker(module=module.engine_module, factory=factory, **arena)
     except BaseException as error:
         text = "".join(traceback.format_exception(error))
         os.write(ready_fd, text.encode("utf-8", "replace")[:60_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -89,21 +90,35 @@ class GymnasiumPool(Pool, VectorEnv):
 
     def call(self, name: str, *args: Any, env_id: Any = None, **kwargs: Any) -> tuple[Any, ...]:
         """Call method `name` of idle envs, or read the attribute of that name."""
-        found = self.get_attr(name, env_id)
-        return tuple([value(*args, **kwargs) if callable(value) else value for value in found])
+        return tuple(self._apply(_CallOrRead(name, args, kwargs), env_id))
 
     def get_attr(self, name: str, env_id: Any = None) -> tuple[Any, ...]:
         return tuple(super().get_attr(name, env_id))
 
     def set_attr(self, name: str, values: Any, env_id: Any = None) -> None:
         """Set attribute `name` of idle envs: to one value each from a list or tuple, else all to `values`."""
-        envs = self._envs(env_id)
-        each = values if isinstance(values, list | tuple) else [values] * len(envs)
-        if len(each) != len(envs):
-            raise ActionError(f"{name}: {len(each)} values for {len(envs)} envs; expected one per env")
-        for env, value in zip(envs, each, strict=True):
-            setattr(env, name, value)
+        if not isinstance(values, list | tuple):
+            super().set_attr(name, values, env_id)
+            return
+        ids = range(len(self)) if env_id is None else np.atleast_1d(env_id)
+        if len(values) != len(ids):
+            raise ActionError(f"{name}: {len(values)} values for {len(ids)} envs; expected one per env")
+        for one, value in zip(ids, values, strict=True):
+            super().set_attr(name, value, one)
 
     def render(self, env_id: Any = None) -> tuple[Any, ...]:
         """One frame per env: uint8 of shape (height, width, 3)."""
         return self.call("_render_envpool", env_id=env_id)
+
+
+@dataclass(frozen=True)
+class _CallOrRead:
+    """What Gymnasium's `call` does with a name, in a form that can be sent to a worker."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __call__(self, env: Any) -> Any:
+        value = getattr(env, self.name)
+        return value(*self.args, **self.kwargs) if callable(value) else value
