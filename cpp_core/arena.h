@@ -83,6 +83,8 @@ class Arena {
   const Layout& layout() const { return layout_; }
   ArenaWords& words() const { return *at<ArenaWords>(0); }
   Slot& slot(uint32_t env) const { return at<Slot>(layout_.slots_at)[env]; }
+  StepTimes& step_times(uint32_t env) const { return at<StepTimes>(layout_.step_times_at)[env]; }
+  Idle& idle(uint32_t queue) const { return at<Idle>(layout_.idle_at)[queue]; }
   std::byte* action(uint32_t env) const {
     return mapping_->data() + layout_.actions_at + env * layout_.action_bytes;
   }

@@ -21,7 +21,7 @@ EnvpoolHost host = {
 
 }  // namespace
 
-PYBIND11_MODULE(_core, module) {
+PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   if (!envpool::import_numpy()) throw py::error_already_set();
   envpool::register_faults();
   host.spec_error = envpool::error_class("SpecError").release().ptr();

@@ -122,7 +122,8 @@ class EnvPool {
   }
   bool errand_done() const {
     if (!errand_recount_) return complete(arena().words().errands);
-    return std::all_of(errand_.begin(), errand_.end(), [this](uint32_t env) { return state_of(env) == SlotState::kIdle; });
+    return std::all_of(errand_.begin(), errand_.end(),
+                       [this](uint32_t env) { return state_of(env) == SlotState::kIdle; });
   }
   bool errand_failed() const { return arena().words().errands.failed.load(std::memory_order_relaxed) > 0; }
 
@@ -159,11 +160,14 @@ class EnvPool {
             head.infos.load(std::memory_order_relaxed) > 0};
   }
 
+  // Before a run of step_one(): what lies before it is no env's time.
+  void begin_steps() { ticks_ = read_ticks(); }
+
   // The caller steps the next env that is due in its queue. False: nothing is.
   bool step_one(Outcome* outcome) {
     uint32_t env = 0;
     if (!arena().queue(0).try_pop(&env)) return false;
-    *outcome = serve(*engine_, env);
+    *outcome = serve(*engine_, env, &ticks_);
     return true;
   }
 
@@ -193,10 +197,10 @@ class EnvPool {
     for (uint32_t queue = 0; queue < arena().layout().num_queues; ++queue) arena().queue(queue).wake_all();
   }
 
-  // The process that served `queue` is dead: whatever it had to do is done here, as failed, in its name. Its envs
-  // are not built any more. Only after the process is known to be gone: it writes no word any more.
+  // The process that served `queue` is dead: whatever it had to do is done here, as failed, in its name. Its
+  // envs are not built any more. Only after the process is known to be gone: it writes no word any more.
   void bury(uint32_t queue) {
-    arena().queue(queue).clear();
+    arena().queue(queue).bury_taker();
     for (Batch& batch : pending_) batch.recount = true;
     errand_recount_ = true;
     const Layout& layout = arena().layout();
@@ -347,6 +351,7 @@ class EnvPool {
   std::vector<std::vector<uint32_t>> due_of_queue_;
   std::vector<uint32_t> errand_;
   bool errand_recount_ = false;
+  uint64_t ticks_ = 0;
   ThreadWorkers workers_;
 };
 

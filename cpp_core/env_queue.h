@@ -71,8 +71,9 @@ class EnvQueue {
     words_->park.sleep(ticket, deadline);
   }
 
-  // For a queue whose taker is dead: nothing in it will be taken.
-  void clear() {
+  // For a queue whose only taker is dead: nothing in it will be taken.
+  void bury_taker() {
+    words_->park.bury_sleepers();
     words_->head.store(words_->tail.load(std::memory_order_relaxed), std::memory_order_release);
   }
 

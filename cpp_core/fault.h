@@ -6,7 +6,13 @@
 
 namespace envpool {
 
-enum class FaultKind { kActionError, kPendingCallError, kNothingPendingError, kPoolClosedError, kForkedPoolError };
+enum class FaultKind {
+  kActionError,
+  kPendingCallError,
+  kNothingPendingError,
+  kPoolClosedError,
+  kForkedPoolError
+};
 
 class Fault : public std::runtime_error {
  public:

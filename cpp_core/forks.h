@@ -1,7 +1,7 @@
 // How often this process forked, and whether it is itself a fork.
 //
-// Counted by handlers that the C library runs in fork(), in the thread that forks; vfork and exec do not count, so
-// starting a program through them is free. The counters are read from any thread.
+// Counted by handlers that the C library runs in fork(), in the thread that forks; vfork and exec do not
+// count, so starting a program through them is free. The counters are read from any thread.
 #pragma once
 
 #include <pthread.h>
@@ -12,7 +12,7 @@
 namespace envpool {
 
 struct Forks {
-  std::atomic<uint32_t> made{0};       // by this process, since it started
+  std::atomic<uint32_t> made{0};        // by this process, since it started
   std::atomic<uint32_t> generation{0};  // how many forks lie between the first process and this one
 
   static Forks& counts() {

@@ -1,6 +1,7 @@
 // Where everything lies in an arena: one mapping that holds slots, actions, the queue and the ring of blocks.
 //
-//   | ArenaWords | slots | actions | queues | their cells | batch heads | row words | block of each batch | block 0 | …
+//   | ArenaWords | slots | step times | actions | queues, their cells and idle times | batch heads | row
+//   words | | block of each batch | block 0 | block 1 | …
 //
 // One queue, which all workers share (threads), or one for each worker, with its own envs (processes).
 //
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpp_core/counters.h"
 #include "cpp_core/env_queue.h"
 #include "cpp_core/leaf.h"
 #include "cpp_core/row_word.h"
@@ -71,7 +73,8 @@ struct Layout {
   std::vector<size_t> leaf_offsets;    // of each state leaf in a block
   std::vector<size_t> action_offsets;  // of each action leaf in one env's action
   size_t action_bytes = 0;
-  size_t slots_at = 0, actions_at = 0, queues_at = 0, cells_at = 0, heads_at = 0, row_words_at = 0;
+  size_t slots_at = 0, step_times_at = 0, idle_at = 0, actions_at = 0, queues_at = 0, cells_at = 0,
+         heads_at = 0, row_words_at = 0;
   size_t batch_blocks_at = 0, blocks_at = 0;
   size_t block_bytes = 0;
   size_t total_bytes = 0;
@@ -97,7 +100,9 @@ struct Layout {
       return start;
     };
     slots_at = take(num_envs * sizeof(Slot));
+    step_times_at = take(num_envs * sizeof(StepTimes));
     actions_at = take(num_envs * action_bytes);
+    idle_at = take(num_queues * sizeof(Idle));
     queues_at = take(num_queues * sizeof(QueueWords));
     cells_at = take(num_queues * cells_per_queue() * sizeof(std::atomic<uint32_t>));
     heads_at = take(num_blocks * sizeof(BatchHead));

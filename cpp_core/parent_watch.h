@@ -1,8 +1,9 @@
 // Ends this process when the one that started it ends, however that happened.
 //
-// A thread of its own polls a pidfd of the parent: unlike a parent-death signal, that does not fire when only the
-// thread that started us ends, and unlike a pipe it cannot be held open by a grandchild. The whole process group
-// goes, with whatever the envs have started. The thread is never joined: it lives as long as the process.
+// A thread of its own polls a pidfd of the parent: unlike a parent-death signal, that does not fire when only
+// the thread that started us ends, and unlike a pipe it cannot be held open by a grandchild. The whole
+// process group goes, with whatever the envs have started. The thread is never joined: it lives as long as
+// the process.
 #pragma once
 
 #ifdef __linux__

@@ -40,6 +40,9 @@ class Park {
     futex_wake(epoch_, count);
   }
 
+  // When the only process that slept here is dead: it is not a sleeper any more.
+  void bury_sleepers() { sleepers_.store(0, std::memory_order_seq_cst); }
+
  private:
   std::atomic<uint32_t> epoch_{0};
   std::atomic<uint32_t> sleepers_{0};

@@ -57,12 +57,12 @@ inline Layout make_layout(const EnvpoolModule* module, const EngineShape& shape,
 
 // The caller's engine: its own envs' letters stay in this process.
 inline std::shared_ptr<Engine> make_engine(const EnvpoolModule* module, py::object factory,
-                                           const EngineShape& shape, const Arena& arena, std::shared_ptr<Mailbox> inbox,
-                                           std::shared_ptr<Mailbox> outbox) {
-  auto stepper = std::make_unique<PyStepper>(module, std::move(factory), shape.num_envs,
-                                             arena.layout().action_offsets, std::move(inbox), std::move(outbox));
-  return std::shared_ptr<Engine>(
-      new Engine{arena, std::move(stepper), shape.max_episode_steps, shape.timed});
+                                           const EngineShape& shape, const Arena& arena,
+                                           std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox) {
+  auto stepper =
+      std::make_unique<PyStepper>(module, std::move(factory), shape.num_envs, arena.layout().action_offsets,
+                                  std::move(inbox), std::move(outbox));
+  return std::shared_ptr<Engine>(new Engine{arena, std::move(stepper), shape.max_episode_steps, shape.timed});
 }
 
 // A worker's engine: the caller's arena, and letters in files.

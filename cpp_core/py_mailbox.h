@@ -1,11 +1,13 @@
-// Python objects to and from an env, beside its row: options and functions in, exceptions, infos and results out.
+// Python objects to and from an env, beside its row: options and functions in, exceptions, infos and results
+// out.
 //
-// In one process the object itself is kept (LocalMailbox). Between processes it travels as a pickle in a letter
-// file, a memfd that grows (never a pipe, which blocks when full), with its place in the env's slot (FileMailbox):
-// one file that the caller writes and all workers read, and one per worker that the caller reads. An env has at most
-// one letter in each direction, so each env has its own stretch of the file, and a longer letter moves it to a
-// stretch twice as long: the file stays within a small multiple of what the letters need.
-// put() is the sender's, before it hands the env over; take() the receiver's, while it has the env. With the GIL.
+// In one process the object itself is kept (LocalMailbox). Between processes it travels as a pickle in a
+// letter file, a memfd that grows (never a pipe, which blocks when full), with its place in the env's slot
+// (FileMailbox): one file that the caller writes and all workers read, and one per worker that the caller
+// reads. An env has at most one letter in each direction, so each env has its own stretch of the file, and a
+// longer letter moves it to a stretch twice as long: the file stays within a small multiple of what the
+// letters need. put() is the sender's, before it hands the env over; take() the receiver's, while it has the
+// env. With the GIL.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -94,7 +96,8 @@ class FileMailbox final : public Mailbox {
     for (size_t done = 0; done < length;) {
       const ssize_t moved = move(done);
       if (moved < 0 && errno == EINTR) continue;
-      if (moved <= 0) raise("PoolError", std::string("a letter between processes was lost: ") + std::strerror(errno));
+      if (moved <= 0)
+        raise("PoolError", std::string("a letter between processes was lost: ") + std::strerror(errno));
       done += static_cast<size_t>(moved);
     }
   }

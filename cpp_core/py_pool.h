@@ -34,7 +34,7 @@ inline constexpr int64_t kSliceMs = 50;
 // The files that a pool shares with its worker processes.
 struct SharedFiles {
   MemFile arena;
-  MemFile inbox;  // letters of the caller
+  MemFile inbox;                                   // letters of the caller
   std::vector<std::unique_ptr<MemFile>> outboxes;  // letters of each worker process
 };
 
@@ -48,8 +48,8 @@ struct Workers {
 
 class PyPool {
  public:
-  // `module`: the capsule of a generated module. `factory`: env id -> env, called on the workers. Worker processes
-  // are started by the owner, between this and build(): see set_processes().
+  // `module`: the capsule of a generated module. `factory`: env id -> env, called on the workers. Worker
+  // processes are started by the owner, between this and build(): see set_processes().
   PyPool(const py::capsule& module, py::object factory, EngineShape shape, uint32_t num_threads,
          uint32_t num_processes, bool caller_works, int32_t thread_affinity_offset, size_t ring_bytes)
       : PyPool(open_module(module), std::move(factory), shape, {num_threads, num_processes, caller_works},
@@ -65,6 +65,18 @@ class PyPool {
   PyPool(const PyPool&) = delete;
 
   static constexpr int64_t kCloseMs = 5000;
+
+  // Builds envs anew in place of those that failed; the failures of that.
+  py::list rebuild(const py::object& env_id) {
+    const Inside inside(this);
+    std::vector<uint32_t> envs;
+    for (const int32_t env : idle_envs(env_id)) {
+      if (pool_.is_built(static_cast<uint32_t>(env))) envs.push_back(static_cast<uint32_t>(env));
+    }
+    run_errand(Request::kClose, envs, [](uint32_t, const py::object&) {});
+    for (const uint32_t env : envs) pool_.arena().slot(env).reseed = seeds_[env].has_value();
+    return build(envs);
+  }
 
   // What a worker process needs to join: the shape as a dict, and (arena, inbox, [outbox of each process]).
   py::dict shape() const { return shape_.to_dict(); }
@@ -136,6 +148,8 @@ class PyPool {
     bool copied = false;
     py::tuple arrays = hand_out(pool_.ring(), batch, view, 1, &copied);
     private_copies_ += copied ? 1 : 0;
+    ++batches_;
+    rows_ += batch.rows;
     PyTuple_SET_ITEM(arrays.ptr(), PyTuple_GET_SIZE(arrays.ptr()) - 1, extra.release().ptr());
     return arrays;
   }
@@ -145,7 +159,8 @@ class PyPool {
     const Inside inside(this);
     std::vector<uint32_t> envs;
     for (const int32_t env : chosen_envs(env_id)) {
-      if (env >= 0 && static_cast<uint32_t>(env) < layout().num_envs && pool_.in_flight(static_cast<uint32_t>(env))) {
+      if (env >= 0 && static_cast<uint32_t>(env) < layout().num_envs &&
+          pool_.in_flight(static_cast<uint32_t>(env))) {
         throw Fault(FaultKind::kPendingCallError,
                     "env " + std::to_string(env) + " is in flight; recv() its result first");
       }
@@ -161,15 +176,17 @@ class PyPool {
     return py::make_tuple(results, failures);
   }
 
-  // Closes every env and ends the threads. (True, failures of close hooks), or (False, []) when an env did not
-  // return in time and its thread was left behind. Worker processes are told to end; the owner waits for them.
+  // Closes every env and ends the threads. (True, failures of close hooks), or (False, []) when an env did
+  // not return in time and its thread was left behind. Worker processes are told to end; the owner waits for
+  // them.
   py::tuple close(double timeout) {
     py::list failures;
     if (closed_) return py::make_tuple(true, failures);
     const Inside inside(this);
     const bool all = shut(after(timeout));
     if (all) {
-      for (uint32_t env = 0; env < layout().num_envs; ++env) add_failure(env, env, outbox_of(env).take(env), &failures);
+      for (uint32_t env = 0; env < layout().num_envs; ++env)
+        add_failure(env, env, outbox_of(env).take(env), &failures);
     }
     const py::object interrupt = stepper().take_interrupt();
     if (all) stepper().release();
@@ -191,21 +208,31 @@ class PyPool {
 
   std::optional<int64_t> seed(uint32_t id) const { return seeds_.at(id); }
 
+  // Counters. Times are in seconds; a histogram's bucket b counts steps of up to 2^b ticks.
   py::dict stats() const {
-    py::list steps, episodes;
+    using namespace py::literals;
+    const double second = rate_.seconds_per_tick();
+    py::list steps, episodes, histograms, step_seconds, idle;
     for (uint32_t env = 0; env < layout().num_envs; ++env) {
       steps.append(pool_.arena().slot(env).steps);
       episodes.append(pool_.arena().slot(env).episodes);
+      const StepTimes& times = pool_.arena().step_times(env);
+      py::list buckets;
+      for (const auto& bucket : times.buckets) buckets.append(bucket.load(std::memory_order_relaxed));
+      histograms.append(buckets);
+      step_seconds.append(static_cast<double>(times.ticks.load(std::memory_order_relaxed)) * second);
     }
-    py::dict stats;
-    stats["steps"] = steps;
-    stats["episodes"] = episodes;
-    stats["in_flight"] = pool_.num_in_flight();
-    stats["batches_held"] = pool_.ring()->held();
-    stats["batches_touched"] = pool_.ring()->touched();
-    stats["batches_bound"] = pool_.ring()->size();
-    stats["private_copies"] = private_copies_;
-    return stats;
+    for (uint32_t queue = 0; queue < layout().num_queues; ++queue) {
+      idle.append(static_cast<double>(pool_.arena().idle(queue).ticks.load(std::memory_order_relaxed)) *
+                  second);
+    }
+    return py::dict("steps"_a = steps, "episodes"_a = episodes, "step_seconds"_a = step_seconds,
+                    "histograms"_a = histograms, "seconds_per_tick"_a = second,
+                    "worker_idle_seconds"_a = idle,
+                    "caller_waited_seconds"_a = static_cast<double>(waited_ticks_) * second,
+                    "batches"_a = batches_, "rows"_a = rows_, "in_flight"_a = pool_.num_in_flight(),
+                    "batches_held"_a = pool_.ring()->held(), "batches_touched"_a = pool_.ring()->touched(),
+                    "batches_bound"_a = pool_.ring()->size(), "private_copies"_a = private_copies_);
   }
 
   View view(const std::vector<std::string>& names) const { return View(layout(), names); }
@@ -233,8 +260,9 @@ class PyPool {
         const bool forked = pool->forked();
         pool->busy_.clear(std::memory_order_release);
         if (forked) {
-          throw Fault(FaultKind::kForkedPoolError,
-                      "this pool was made before a fork and its workers are not in this process; make a new one");
+          throw Fault(
+              FaultKind::kForkedPoolError,
+              "this pool was made before a fork and its workers are not in this process; make a new one");
         }
         throw Fault(FaultKind::kPoolClosedError, "this pool is closed; make a new one");
       }
@@ -251,7 +279,8 @@ class PyPool {
       : workers_(workers),
         inbox_(std::make_shared<LocalMailbox>(shape.num_envs)),
         outbox_(std::make_shared<LocalMailbox>(shape.num_envs)),
-        pool_(make_engine(module, std::move(factory), shape, make_arena(module, &shape, ring_bytes), inbox_, outbox_),
+        pool_(make_engine(module, std::move(factory), shape, make_arena(module, &shape, ring_bytes), inbox_,
+                          outbox_),
               {shape.num_envs, shape.batch_size, workers.threads, workers.caller_works, shape.spin_ns,
                thread_affinity_offset}),
         shape_(shape),
@@ -273,7 +302,8 @@ class PyPool {
     Layout layout = make_layout(module, *shape, ring_bytes);
     shape->num_blocks = layout.num_blocks;
     if (workers_.processes == 0) return Arena(std::move(layout));
-    files_.reset(new SharedFiles{MemFile("envpool-arena", layout.total_bytes), MemFile("envpool-inbox", 0), {}});
+    files_.reset(
+        new SharedFiles{MemFile("envpool-arena", layout.total_bytes), MemFile("envpool-inbox", 0), {}});
     for (uint32_t i = 0; i < workers_.processes; ++i) {
       files_->outboxes.push_back(std::make_unique<MemFile>("envpool-outbox", 0));
     }
@@ -327,7 +357,8 @@ class PyPool {
     drive([this] { return pool_.errand_done(); }, std::nullopt);
     py::list failures;
     for (const uint32_t env : envs) {
-      const py::object letter = pool_.errand_failed() || request == Request::kApply ? letter_of(env) : py::object();
+      const py::object letter =
+          pool_.errand_failed() || request == Request::kApply ? letter_of(env) : py::object();
       if (letter && !add_failure(env, env, letter, &failures)) take(env, letter);
     }
     return failures;
@@ -348,7 +379,8 @@ class PyPool {
         continue;
       }
       queues.append(queue);
-      for (uint32_t env = layout().first_env(queue); env < layout().first_env(queue + 1); ++env) lost.push_back(env);
+      for (uint32_t env = layout().first_env(queue); env < layout().first_env(queue + 1); ++env)
+        lost.push_back(env);
     }
     if (lost.empty()) return;
     processes_.attr("start")(queues);
@@ -366,6 +398,7 @@ class PyPool {
   void drive(const Ready& ready, std::optional<double> timeout) {
     const Deadline deadline = after(timeout.value_or(std::numeric_limits<double>::infinity()));
     stepper().set_caller();
+    pool_.begin_steps();
     while (!ready()) {
       Outcome outcome = Outcome::kOk;
       if (pool_.caller_works() && pool_.step_one(&outcome)) {
@@ -373,8 +406,11 @@ class PyPool {
       } else if (workers_.threads + workers_.processes == 0) {
         raise("PoolError", "nothing is due, and yet the batch is not complete");
       } else {
+        const uint64_t start = read_ticks();
         wait_a_while(ready, std::min(deadline, in_milliseconds(kSliceMs)));
+        waited_ticks_ += read_ticks() - start;
         if (!ready()) look_around();
+        pool_.begin_steps();
       }
       if (timeout && Clock::now() >= deadline && !ready()) throw_timeout(*timeout);
     }
@@ -509,6 +545,10 @@ class PyPool {
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   bool closed_ = false;
   uint64_t private_copies_ = 0;
+  uint64_t batches_ = 0;
+  uint64_t rows_ = 0;
+  uint64_t waited_ticks_ = 0;
+  const TickRate rate_;
 };
 
 inline void bind_pool(py::module_& module) {
@@ -523,6 +563,7 @@ inline void bind_pool(py::module_& module) {
       .def("files", &PyPool::files)
       .def("set_processes", &PyPool::set_processes)
       .def("build", py::overload_cast<>(&PyPool::build))
+      .def("rebuild", &PyPool::rebuild)
       .def("send", &PyPool::send)
       .def("step", &PyPool::step)
       .def("reset", &PyPool::reset)

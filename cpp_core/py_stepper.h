@@ -1,9 +1,9 @@
 // Steps Python envs through a generated module's functions.
 //
 // build, reset, step, apply and close run with the GIL held, on the thread of whichever worker took the env.
-// What an env leaves behind goes to its outbox: an exception as a tuple (hook, elapsed_step, action, exception,
-// traceback text or None), undeclared info as a dict, the result of a function in a list of one. A session keeps
-// one Python thread state per worker thread and attaches it around each run of envs.
+// What an env leaves behind goes to its outbox: an exception as a tuple (hook, elapsed_step, action,
+// exception, traceback text or None), undeclared info as a dict, the result of a function in a list of one. A
+// session keeps one Python thread state per worker thread and attaches it around each run of envs.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -46,7 +46,8 @@ auto outlive_python(const Call& call) {
 class PyStepper final : public Stepper {
  public:
   PyStepper(const EnvpoolModule* module, py::object factory, uint32_t num_envs,
-            std::vector<size_t> action_offsets, std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox)
+            std::vector<size_t> action_offsets, std::shared_ptr<Mailbox> inbox,
+            std::shared_ptr<Mailbox> outbox)
       : module_(module),
         factory_(std::move(factory)),
         action_offsets_(std::move(action_offsets)),
@@ -204,7 +205,8 @@ class PyStepper final : public Stepper {
       return Outcome::kInterrupted;
     }
     // If even this cannot be sent (no memory left), the caller learns from the row that something was lost.
-    if (!post(id, py::make_tuple(kHookNames[hook], elapsed_step, action ? action : py::none(), exception, py::none()))) {
+    if (!post(id, py::make_tuple(kHookNames[hook], elapsed_step, action ? action : py::none(), exception,
+                                 py::none()))) {
       PyErr_Clear();
     }
     return Outcome::kFailed;

@@ -1,7 +1,7 @@
 // A worker process as Python sees it: `_core.Worker`, made by envpool_wrap/worker.py in a child.
 //
-// It maps the caller's arena and runs the same worker loop as a thread does, on one queue, until the caller says
-// stop or is gone. Its files were inherited; they are closed by the process's end.
+// It maps the caller's arena and runs the same worker loop as a thread does, on one queue, until the caller
+// says stop or is gone. Its files were inherited; they are closed by the process's end.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -17,9 +17,10 @@ namespace envpool {
 
 class PyWorker {
  public:
-  PyWorker(const py::capsule& module, py::object factory, const EngineShape& shape, int arena_fd, int inbox_fd,
-           int outbox_fd, uint32_t queue, int32_t parent)
-      : engine_(make_shared_engine(open_module(module), std::move(factory), shape, arena_fd, inbox_fd, outbox_fd)),
+  PyWorker(const py::capsule& module, py::object factory, const EngineShape& shape, int arena_fd,
+           int inbox_fd, int outbox_fd, uint32_t queue, int32_t parent)
+      : engine_(make_shared_engine(open_module(module), std::move(factory), shape, arena_fd, inbox_fd,
+                                   outbox_fd)),
         queue_(queue),
         spin_ns_(shape.spin_ns) {
     end_with_parent(parent);

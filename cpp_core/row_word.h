@@ -1,10 +1,10 @@
 // The word of one row in a block: free, claimed by an env, or published.
 //
-// In an asynchronous pool any worker may claim a free row, by one compare-and-swap that writes which env has it;
-// in a synchronous one the caller claims rows before it sends. Only the env's worker publishes the row, with a
-// release store that the caller's acquire load of the word, or of the batch's count, sees; when that worker is
-// dead the caller does it in its place. So it is known at any moment whose row each one is.
-// The number of the batch is part of the word: a worker that was held up between finding a row and claiming it
+// In an asynchronous pool any worker may claim a free row, by one compare-and-swap that writes which env has
+// it; in a synchronous one the caller claims rows before it sends. Only the env's worker publishes the row,
+// with a release store that the caller's acquire load of the word, or of the batch's count, sees; when that
+// worker is dead the caller does it in its place. So it is known at any moment whose row each one is. The
+// number of the batch is part of the word: a worker that was held up between finding a row and claiming it
 // cannot claim the same row of a later batch.
 #pragma once
 

@@ -1,7 +1,7 @@
 // Waiting a little while without sleeping: a wake-up across cores costs about as much as a step or two.
 //
-// Bounded in time, so an idle pool costs nothing; with no core to spare (`spin_ns` 0) it does not spin at all,
-// since then it would keep the one it waits for from running.
+// Bounded in time, so an idle pool costs nothing; with no core to spare (`spin_ns` 0) it does not spin at
+// all, since then it would keep the one it waits for from running.
 #pragma once
 
 #include <chrono>

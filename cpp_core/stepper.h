@@ -58,8 +58,8 @@ class RowClaim {
     block_ = slot_.block;
     index_ = slot_.row;
     if (block_ != kNoBlock) return;
-    // Rows before `next_row` are all taken, and enough rows after it are open for every env in flight: the caller
-    // opens batches before it sends. So the walk ends, whoever else claims.
+    // Rows before `next_row` are all taken, and enough rows after it are open for every env in flight: the
+    // caller opens batches before it sends. So the walk ends, whoever else claims.
     std::atomic<uint64_t>& next_row = arena_.words().next_row;
     const uint32_t batch_size = arena_.layout().batch_size;
     uint64_t number = next_row.load(std::memory_order_acquire);

@@ -61,7 +61,8 @@ inline Outcome run_errand(Engine& engine, Slot& slot, uint32_t env) {
   return outcome;
 }
 
-inline Outcome serve(Engine& engine, uint32_t env) {
+// `ticks`: when this worker was done with what came before; becomes when it is done with this.
+inline Outcome serve(Engine& engine, uint32_t env, uint64_t* ticks) {
   Arena& arena = engine.arena;
   Slot& slot = arena.slot(env);
   if (engine.timed) slot.started_ns.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
@@ -69,6 +70,9 @@ inline Outcome serve(Engine& engine, uint32_t env) {
   if (slot.request != Request::kStep && slot.request != Request::kReset) return run_errand(engine, slot, env);
   RowClaim claim(arena, env);
   const Outcome outcome = play(arena, *engine.stepper, engine.max_episode_steps, env, claim);
+  const uint64_t end = read_ticks();
+  arena.step_times(env).add(end - *ticks);
+  *ticks = end;
   publish(arena, slot, claim);
   return outcome;
 }
@@ -81,12 +85,15 @@ inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns) {
   while (!stop.load(std::memory_order_acquire)) {
     uint32_t env = 0;
     if (!queue.try_pop(&env)) {
+      const uint64_t start = read_ticks();
       queue.wait(stop, spin_ns, in_milliseconds(kIdleMs));
+      engine.arena.idle(which_queue).ticks.fetch_add(read_ticks() - start, std::memory_order_relaxed);
       continue;
     }
     session->enter();
+    uint64_t ticks = read_ticks();
     do {
-      serve(engine, env);
+      serve(engine, env, &ticks);
     } while (!stop.load(std::memory_order_acquire) && queue.try_pop(&env));
     session->leave();
   }

@@ -83,7 +83,7 @@ def _choose(config: PoolConfig, pickle_factory: Callable[[], object]) -> tuple[s
 def _caller_works(config: PoolConfig, workers: int) -> bool:
     asked = config.caller_steps
     if asked == "auto":
-        return not config.is_async and workers >= 2 and config.timeout is None
+        return not config.is_async and workers >= 2 and config.timeout is None and config.on_error == "raise"
     if asked and config.timeout is not None:
         raise ConfigError(
             "caller_steps=True with a timeout: no deadline can fire inside the caller's own env"

@@ -32,7 +32,8 @@ class PoolConfig:
         render_mode: given to the constructor if it takes it.
         max_episode_steps: the pool truncates an episode after so many steps; None: never.
         autoreset_mode: `"next_step"`.
-        on_error: `"raise"`.
+        on_error: `"raise"`, or `"restart"`: build a failed env again, its episode ends as truncated.
+        max_restarts: how often one env may be restarted before its error is raised after all.
         timeout: seconds that one `recv` may take, or None.
         thread_affinity_offset: pin worker i to core (offset + i); -1: no pinning.
         infos, episode_stats, max_num_players, reward_threshold: see the documentation.
@@ -49,6 +50,7 @@ class PoolConfig:
     max_episode_steps: int | None = None
     autoreset_mode: Any = "next_step"
     on_error: str = "raise"
+    max_restarts: int = 10
     timeout: float | None = None
     infos: str = "auto"
     episode_stats: bool = False
@@ -186,7 +188,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "render_mode": _anything,
     "max_episode_steps": _or_none(_at_least(1)),
     "autoreset_mode": _one_of("next_step"),
-    "on_error": _one_of("raise"),
+    "on_error": _one_of("raise", "restart"),
+    "max_restarts": _at_least(0),
     "timeout": _or_none(_positive),
     "infos": _one_of("auto"),
     "episode_stats": _one_of(False),

@@ -7,7 +7,9 @@ nothing in flight raises, Ctrl-C ends a wait, and `close` has a deadline.
 
 from __future__ import annotations
 
+import contextlib
 import operator
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envpool_protocol import _core
-from envpool_protocol.errors import ActionError, PoolTimeout
+from envpool_protocol.errors import ActionError, ForkedPoolError, PoolTimeout
 from envpool_protocol.sources import Description, Source
 from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig, Seeds, seeds_of
@@ -27,6 +29,7 @@ from envpool_wrap.failures import failure_of, raise_failures
 from envpool_wrap.infos import batch_infos
 from envpool_wrap.nested import builder, flattener
 from envpool_wrap.pool_spec import PoolSpec
+from envpool_wrap.stats import readable
 
 
 class Pool:
@@ -63,6 +66,8 @@ class Pool:
         self._build_obs = builder(obs)
         self._flatten = flattener(description.spec.action)
         self._timeout = config.timeout
+        self._made = time.monotonic()
+        self._restarts = [0] * config.num_envs
         self._all_env_ids = np.arange(config.num_envs, dtype=np.int32)
 
     # ---- what a face adds ----
@@ -158,8 +163,20 @@ class Pool:
         failures, infos = leftovers
         result = self._pack(received, batch_infos(infos) if infos else {}, reset)
         if failures:
-            raise_failures(failures, result)
+            self._answer(failures, result)
         return result
+
+    def _answer(self, failures: list[Any], result: Any) -> None:
+        """Restart the envs that failed, or raise: on_error says which, `max_restarts` how often per env."""
+        ids = [failure[0] for failure in failures]
+        most = self._config.max_restarts if self._config.on_error == "restart" else 0
+        if any(self._restarts[env] >= most for env in ids):
+            raise_failures(failures, result)
+        for env in ids:
+            self._restarts[env] += 1
+        failed_again = self._core.rebuild(ids)  # envs of a dead worker start again when they are next sent to
+        if failed_again:
+            raise_failures(failed_again, result)
 
     # ---- the pool itself ----
 
@@ -187,8 +204,9 @@ class Pool:
         self.close()
 
     def stats(self) -> dict[str, Any]:
-        """Counters of the pool: per env `steps` and `episodes`; batches `in_flight` and held by the user."""
-        return self._core.stats()
+        """What the pool counted: see `envpool_wrap.stats.readable`."""
+        lifetime = time.monotonic() - self._made
+        return readable(self._core.stats(), self._restarts, self._config.rows, lifetime)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -266,4 +284,5 @@ class _AttributeSetter:
 
 
 def _close_quietly(opened: OpenCore) -> None:
-    opened.close()
+    with contextlib.suppress(ForkedPoolError):
+        opened.close()

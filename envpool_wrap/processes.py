@@ -86,7 +86,7 @@ class Processes:
         try:
             os.write(orders_fd, data)
             process = subprocess.Popen(
-                [sys.executable, str(_WORKER), str(orders_fd), str(child_ready)],
+                [sys.executable, "-P", str(_WORKER), str(orders_fd), str(child_ready)],
                 pass_fds=[orders_fd, child_ready, *self._files, self._outboxes[queue]],
                 env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
                 stdin=subprocess.DEVNULL,

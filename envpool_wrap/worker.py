@@ -1,6 +1,6 @@
 """A worker process: run as a file by `processes.py`, never imported there.
 
-Reads its orders from an inherited file, builds nothing but what the arena asks for, and steps the envs of its
+Run with -P: this folder's modules are not top-level ones. Reads its orders from an inherited file, builds nothing but what the arena asks for, and steps the envs of its
 queue until it is told to stop. It ends when the process that started it ends, however that comes about (the
 engine watches it), and it does not hear a terminal's Ctrl-C (it has a process group of its own).
 """
@@ -16,7 +16,6 @@ import traceback
 
 def main(orders_fd: int, ready_fd: int) -> None:
     """Serve the arena that `orders_fd` describes; tell `ready_fd` when it starts, or why it cannot."""
-    del sys.path[0]  # this folder: its modules are not top-level ones
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         orders = pickle.loads(read_all(orders_fd))
