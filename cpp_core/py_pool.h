@@ -230,6 +230,7 @@ class PyPool {
                     "histograms"_a = histograms, "seconds_per_tick"_a = second,
                     "worker_idle_seconds"_a = idle,
                     "caller_waited_seconds"_a = static_cast<double>(waited_ticks_) * second,
+                    "caller_inside_seconds"_a = static_cast<double>(inside_ticks_) * second,
                     "batches"_a = batches_, "rows"_a = rows_, "in_flight"_a = pool_.num_in_flight(),
                     "batches_held"_a = pool_.ring()->held(), "batches_touched"_a = pool_.ring()->touched(),
                     "batches_bound"_a = pool_.ring()->size(), "private_copies"_a = private_copies_);
@@ -397,6 +398,7 @@ class PyPool {
   template <typename Ready>
   void drive(const Ready& ready, std::optional<double> timeout) {
     const Deadline deadline = after(timeout.value_or(std::numeric_limits<double>::infinity()));
+    const Stopwatch inside(&inside_ticks_);
     stepper().set_caller();
     pool_.begin_steps();
     while (!ready()) {
@@ -406,9 +408,7 @@ class PyPool {
       } else if (workers_.threads + workers_.processes == 0) {
         raise("PoolError", "nothing is due, and yet the batch is not complete");
       } else {
-        const uint64_t start = read_ticks();
         wait_a_while(ready, std::min(deadline, in_milliseconds(kSliceMs)));
-        waited_ticks_ += read_ticks() - start;
         if (!ready()) look_around();
         pool_.begin_steps();
       }
@@ -430,6 +430,7 @@ class PyPool {
 
   template <typename Ready>
   void wait_a_while(const Ready& ready, Deadline until) {
+    const Stopwatch waiting(&waited_ticks_);
     py::gil_scoped_release release;
     pool_.wait(ready, until);
   }
@@ -547,6 +548,7 @@ class PyPool {
   uint64_t private_copies_ = 0;
   uint64_t batches_ = 0;
   uint64_t rows_ = 0;
+  uint64_t inside_ticks_ = 0;  // the caller stepped or waited
   uint64_t waited_ticks_ = 0;
   const TickRate rate_;
 };

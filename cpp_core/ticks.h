@@ -27,6 +27,18 @@ inline uint64_t read_ticks() {
 #endif
 }
 
+// Adds the time from here to the end of the scope.
+class Stopwatch {
+ public:
+  explicit Stopwatch(uint64_t* total) : total_(total), start_(read_ticks()) {}
+  ~Stopwatch() { *total_ += read_ticks() - start_; }
+  Stopwatch(const Stopwatch&) = delete;
+
+ private:
+  uint64_t* total_;
+  uint64_t start_;
+};
+
 class TickRate {
  public:
   double seconds_per_tick() const {

@@ -5,41 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_AS_COUNTED = (
+    *("steps", "episodes", "step_seconds", "caller_waited_seconds", "caller_inside_seconds"),
+    *("worker_idle_seconds", "batches", "in_flight", "batches_held", "batches_touched", "batches_bound"),
+    "private_copies",
+)
+
 
 def readable(
     counted: Mapping[str, Any], restarts: Sequence[int], batch_size: int, lifetime: float
 ) -> dict[str, Any]:
     """The engine's counters as `Pool.stats()` shows them.
 
-    Per env, lists in the order of env ids: `steps`, `episodes`, `restarts`, `step_seconds` (total time spent in
-    the env, resets included) and `step_histogram`, a dict from an upper bound in seconds to how many calls took
-    at most that and more than half of it.
+    Per env, lists in the order of env ids: `steps`, `episodes`, `restarts`, `step_seconds` (total time in the
+    env, resets included) and `step_histogram`: {upper bound in seconds: calls that took at most that, and more
+    than half of it}.
 
-    Per pool: `caller_waited_seconds` (the caller had nothing to do but wait for envs), `worker_idle_seconds` per
-    queue (its workers had nothing to do but wait for the caller), `fill` (rows per batch over `batch_size`),
-    `bound_by`: `"envs"` or `"caller"`, whichever keeps the other waiting longer; and the ring's counts.
+    Per pool: `caller_inside_seconds` (the caller stepped envs or waited for them), `caller_waited_seconds` (it
+    only waited), `worker_idle_seconds` per queue (its workers waited for the caller), `bound_by`: `"envs"` when
+    the caller was inside for more than half of the pool's life, else `"caller"`; `fill`: rows per batch over
+    `batch_size`; and counts of batches.
     """
-    second = counted["seconds_per_tick"]
-    waited, idle = counted["caller_waited_seconds"], counted["worker_idle_seconds"]
-    batches = counted["batches"]
-    stepping = sum(counted["step_seconds"])
-    # An inline pool never waits: there the caller is bound by envs for as long as it is inside them.
-    inside = max(waited, stepping if not any(idle) else waited)
+    batches, second = counted["batches"], counted["seconds_per_tick"]
     return {
-        "steps": counted["steps"],
-        "episodes": counted["episodes"],
+        **{key: counted[key] for key in _AS_COUNTED},
         "restarts": list(restarts),
-        "step_seconds": counted["step_seconds"],
         "step_histogram": [_histogram(buckets, second) for buckets in counted["histograms"]],
-        "caller_waited_seconds": waited,
-        "worker_idle_seconds": idle,
-        "bound_by": "envs" if inside >= (max(idle) if any(idle) else lifetime - inside) else "caller",
-        "batches": batches,
+        "bound_by": "envs" if counted["caller_inside_seconds"] > lifetime / 2 else "caller",
         "fill": counted["rows"] / (batches * batch_size) if batches else 0.0,
-        **{
-            key: counted[key]
-            for key in ("in_flight", "batches_held", "batches_touched", "batches_bound", "private_copies")
-        },
     }
 
 
