@@ -17,14 +17,14 @@ def readable(
 ) -> dict[str, Any]:
     """The engine's counters as `Pool.stats()` shows them.
 
-    Per env, lists in the order of env ids: `steps`, `episodes`, `restarts`, `step_seconds` (total time in the
-    env, resets included) and `step_histogram`: {upper bound in seconds: calls that took at most that, and more
-    than half of it}.
+    Per env, lists in the order of env ids: `steps`, `episodes`, `restarts`, `step_seconds` (total time in
+    the env, resets included) and `step_histogram`: {upper bound in seconds: calls that took at most that,
+    and more than half of it}.
 
-    Per pool: `caller_inside_seconds` (the caller stepped envs or waited for them), `caller_waited_seconds` (it
-    only waited), `worker_idle_seconds` per queue (its workers waited for the caller), `bound_by`: `"envs"` when
-    the caller was inside for more than half of the pool's life, else `"caller"`; `fill`: rows per batch over
-    `batch_size`; and counts of batches.
+    Per pool: `caller_inside_seconds` (the caller stepped envs or waited for them), `caller_waited_seconds`
+    (it only waited), `worker_idle_seconds` per queue (its workers waited for the caller), `bound_by`:
+    `"envs"` when the caller was inside for more than half of the pool's life, else `"caller"`; `fill`: rows
+    per batch over `batch_size`; and counts of batches.
     """
     batches, second = counted["batches"], counted["seconds_per_tick"]
     return {

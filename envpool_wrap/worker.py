@@ -1,9 +1,9 @@
 """A worker process: run as a file by `processes.py`, never imported there.
 
-Run with -P, since this folder's modules are not top-level ones. Reads its orders from an inherited file, builds
-nothing but what the arena asks for, and steps the envs of its queue until it is told to stop. It ends when the
-process that started it ends, however that comes about (the engine watches it), and it does not hear a
-terminal's Ctrl-C (it has a process group of its own).
+Run with -P, since this folder's modules are not top-level ones. Reads its orders from an inherited file,
+builds nothing but what the arena asks for, and steps the envs of its queue until it is told to stop. It ends
+when the process that started it ends, however that comes about (the engine watches it), and it does not
+hear a terminal's Ctrl-C (it has a process group of its own).
 """
 
 from __future__ import annotations
