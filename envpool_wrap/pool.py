@@ -7,7 +7,6 @@ nothing in flight raises, Ctrl-C ends a wait, and `close` has a deadline.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import traceback
 import weakref
@@ -265,10 +264,13 @@ def open_core(
         ring_bytes=RING_BYTES,
         timed=config.timeout is not None,
     )
-    failures = core.build()
+    try:
+        failures = core.build()
+    except BaseException:  # Ctrl-C
+        _close_quietly(core)
+        raise
     if failures:
-        with contextlib.suppress(EnvError):
-            _close_quietly(core)
+        _close_quietly(core)
         raise EnvError(map(failure_of, failures))
     for env, seed in enumerate(seeds):
         core.set_seed(env, seed)
