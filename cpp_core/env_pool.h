@@ -233,7 +233,6 @@ class EnvPool {
     in_flight_.assign(options_.num_envs, false);
     num_in_flight_ = 0;
     for (const Batch& batch : pending_) ring_->release(batch.block, /*was_held=*/false);
-    batches_taken_ += pending_.size();
     pending_.clear();
     arena().words().next_row.store(batches_taken_ * options_.batch_size, std::memory_order_release);
   }

@@ -53,6 +53,7 @@ inline py::object describe(PyObject* value) {
 
 inline std::string wanted(const EnvpoolLeaf& leaf, const std::string& batch = "") {
   std::string shape = shape_text(leaf.shape, leaf.ndim);
+  if (leaf.ndim == 1 && !batch.empty()) shape.erase(shape.size() - 2, 1);  // the comma of "(3,)"
   if (!batch.empty()) shape = "(" + batch + (leaf.ndim ? ", " + shape.substr(1) : ",)");
   return "shape " + shape + ", dtype " + std::string(kDTypes[leaf.dtype].name);
 }
@@ -188,8 +189,9 @@ inline PyObject* new_array(const EnvpoolLeaf& leaf, npy_intp rows, void* data) {
   int ndim = 0;
   if (rows >= 0) dims[ndim++] = rows;
   for (int i = 0; i < leaf.ndim; ++i) dims[ndim++] = leaf.shape[i];
+  const int flags = data == nullptr ? 0 : NPY_ARRAY_CARRAY;  // without data, any flag means Fortran order
   return PyArray_NewFromDescr(&PyArray_Type, PyArray_DescrFromType(kNumpyTypes[leaf.dtype]), ndim, dims,
-                              nullptr, data, NPY_ARRAY_CARRAY, nullptr);
+                              nullptr, data, flags, nullptr);
 }
 
 // EnvpoolHost::make_array

@@ -160,7 +160,7 @@ def _run(command: list[str], output: list[str], report: Callable[[str], None]) -
 
 def _end(tool: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(tool.pid, signal.SIGKILL)
+        os.killpg(tool.pid, signal.SIGTERM)  # not KILL: Ninja ends its compilers, which it puts elsewhere
 
 
 def _tail(output: list[str], lines: int = 40) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from envpool_protocol import resources
+from envpool_protocol.errors import SpecError
 from envpool_protocol.sources import Description
 from envpool_protocol.spec import DType, Leaf, Node, SpaceSpec
 
@@ -103,7 +104,11 @@ class CppSpace:
 
 
 def render(description: Description) -> dict[str, str]:
-    """The generated sources: file name → text. The same description gives the same text everywhere."""
+    """The generated sources: file name → text. The same description gives the same text everywhere.
+
+    Raises:
+        SpecError: a Dict key is not text that C++ can hold.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -147,6 +152,10 @@ def _space(space: SpaceSpec, side: str, keys: dict[str | int, int]) -> CppSpace:
 
 
 def _leaf(leaf: Leaf, prefix: str) -> CppLeaf:
+    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in leaf.name):
+        raise SpecError(
+            f"{leaf.name!r} has a NUL or a lone surrogate in it, which C++ cannot hold; rename the key"
+        )
     bounds = {
         f"{prefix}_shape": leaf.shape,
         f"{prefix}_lows": _each(leaf.low),

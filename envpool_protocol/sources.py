@@ -21,6 +21,8 @@ Library = Literal["gymnasium", "gym"]
 # Positional arguments of each hook after self; _reset_envpool may have keyword arguments besides.
 _ARGUMENTS = {"_step_envpool": 1, "_seed_envpool": 1}
 
+_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
 
 @dataclass(frozen=True)
 class Description:
@@ -154,6 +156,9 @@ def _check_signature(cls: type, hook: str, arguments: int) -> None:
     function = inspect.getattr_static(cls, hook)
     if isinstance(function, property) or not callable(getattr(cls, hook)):
         raise ProtocolError(f"{cls.__qualname__}.{hook} must be a method, found {function!r}")
+    if any(kind(getattr(cls, hook)) for kind in _NOT_PLAIN):
+        fault = "it would never be awaited or iterated; write a plain method"
+        raise ProtocolError(f"{cls.__qualname__}.{hook} is a coroutine or generator: {fault}")
     signature = inspect.signature(getattr(cls, hook))
     # A static method gets no self; any other is looked up on the class here, where self is still to come.
     given = [None] * (arguments + (not isinstance(function, staticmethod | classmethod)))

@@ -32,7 +32,8 @@ def _column(values: list[Any], mask: Any) -> Any:
         return batch_infos(values)
     if all(isinstance(value, _SCALARS) for value in present):
         dtype = np.asarray(present).dtype
-        if dtype.kind != "O":  # ints that no dtype holds
+        ints = all(isinstance(value, int | np.integer) for value in present)
+        if dtype.kind not in ("fO" if ints else "O"):  # else ints that no dtype holds
             return _filled(values, mask, (), dtype)
     first = present[0]
     if isinstance(first, np.ndarray) and all(

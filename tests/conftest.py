@@ -9,9 +9,10 @@ from typing import Any
 
 import envs
 import pytest
+from newcomer import Newcomer, compiler_script
 
 import envpool_wrap
-from envpool_protocol import CppWrapperGenerator
+from envpool_protocol import CppWrapperGenerator, EnvManager
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,3 +66,33 @@ def backend(request: pytest.FixtureRequest) -> str:
     """Every backend in turn."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(scope="session")
+def logging_compiler(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiler of all newcomers of this run."""
+    return compiler_script(tmp_path_factory.mktemp("compiler") / "c++")
+
+
+@pytest.fixture(scope="session")
+def shared_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The modules that newcomers share."""
+    return tmp_path_factory.mktemp("modules")
+
+
+@pytest.fixture
+def user(tmp_path: Path, logging_compiler: Path, shared_modules: Path) -> Newcomer:
+    """A newcomer with an empty folder and no records."""
+    return Newcomer(tmp_path / "folder", tmp_path / "home", logging_compiler, shared_modules)
+
+
+@pytest.fixture
+def cold_user(tmp_path: Path, logging_compiler: Path) -> Newcomer:
+    """A newcomer with an empty folder and an empty home: each generation compiles."""
+    return Newcomer(tmp_path / "folder", tmp_path / "home", logging_compiler)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    monkeypatch.setattr(EnvManager, "_sources", dict(EnvManager._sources))

@@ -54,6 +54,11 @@ class Counting(EnvPoolProtocol):
         self.closed = True
 
 
+def idle_actions(cls: type, rows: int) -> Any:
+    """A batch of actions that fits the env class: zeros."""
+    return np.zeros((rows, 1), np.float32) if cls is Counting else np.zeros(rows, np.int64)
+
+
 class Gated(EnvPoolProtocol):
     """A step of env i returns only once gate i is open: tests decide who finishes when, without sleeping."""
 

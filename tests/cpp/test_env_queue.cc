@@ -1,0 +1,182 @@
+// Due envs: each taken once, in order, by whoever is free. Also compiled with the portable futex, by
+// test_futex_portable.cc.
+#include <atomic>
+#include <memory>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+#include "cpp_core/env_queue.h"
+#include "tests/cpp/check.h"
+
+namespace envpool {
+namespace {
+
+struct OwnQueue {
+  explicit OwnQueue(uint32_t num_envs)
+      : cells(EnvQueue::cells_for(num_envs)), queue(&words, cells.data(), cells.size()) {}
+
+  QueueWords words;
+  std::vector<std::atomic<uint32_t>> cells;
+  EnvQueue queue;
+  std::atomic<bool> stop{false};
+};
+
+TEST(env_queue_has_a_cell_for_each_env_and_a_power_of_two) {
+  for (uint32_t envs = 1; envs <= 1100; ++envs) {
+    const size_t cells = EnvQueue::cells_for(envs);
+    CHECK(cells >= envs);
+    CHECK(cells < 2 * envs);
+    CHECK_EQ(cells & (cells - 1), 0);
+  }
+}
+
+TEST(env_queue_keeps_the_order_of_sends_over_many_wraps) {
+  for (const uint32_t num_envs : {1U, 2U, 3U, 5U, 8U}) {
+    OwnQueue own(num_envs);
+    uint32_t next = 0, expected = 0;
+    for (uint32_t round = 0; round < 1000; ++round) {
+      std::vector<uint32_t> envs(1 + round % num_envs);
+      std::iota(envs.begin(), envs.end(), next);
+      own.queue.push(envs.data(), envs.size());
+      next += static_cast<uint32_t>(envs.size());
+      CHECK(!own.queue.empty());
+      for (uint32_t env = 0; expected < next; ++expected) {
+        CHECK(own.queue.try_pop(&env));
+        CHECK_EQ(env, expected);
+      }
+      uint32_t nothing = 0;
+      CHECK(own.queue.empty());
+      CHECK(!own.queue.try_pop(&nothing));
+    }
+  }
+}
+
+TEST(env_queue_push_of_nothing_makes_nothing_due) {
+  OwnQueue own(4);
+  own.queue.push(nullptr, 0);
+  uint32_t env = 0;
+  CHECK(own.queue.empty());
+  CHECK(!own.queue.try_pop(&env));
+}
+
+// Each env carries a plain payload in both directions, so a race or a second taker shows under tsan and in
+// the numbers alike.
+void take_each_env_once(uint32_t num_envs, uint32_t num_takers, uint32_t rounds) {
+  struct alignas(64) Env {
+    std::atomic<bool> due{false};  // relaxed: only the queue may order what follows
+    std::atomic<uint32_t> returned{0};
+    uint32_t request = 0;  // written by the pusher while the env is not due
+    uint32_t answer = 0;   // written by its taker
+  };
+  OwnQueue own(num_envs);
+  std::vector<Env> envs(num_envs);
+  std::vector<std::thread> takers;
+  for (uint32_t i = 0; i < num_takers; ++i) {
+    takers.emplace_back([&] {
+      while (!own.stop.load(std::memory_order_acquire)) {
+        uint32_t id = 0;
+        if (!own.queue.try_pop(&id)) {
+          own.queue.wait(own.stop, in_milliseconds(check::kPatienceMs));
+          continue;
+        }
+        CHECK(id < num_envs);
+        CHECK(envs[id].due.exchange(false, std::memory_order_relaxed));
+        envs[id].answer = envs[id].request + id;
+        envs[id].returned.fetch_add(1, std::memory_order_release);
+      }
+    });
+  }
+  std::vector<uint32_t> sent(num_envs, 0), due;
+  CHECK(check::happens([&] {
+    due.clear();
+    bool all = true;
+    for (uint32_t id = 0; id < num_envs; ++id) {
+      const uint32_t returned = envs[id].returned.load(std::memory_order_acquire);
+      CHECK(returned <= sent[id]);
+      all = all && returned == rounds;
+      if (returned < sent[id]) continue;
+      if (returned > 0) CHECK_EQ(envs[id].answer, returned * 10 + id);
+      if (returned == rounds) continue;
+      envs[id].request = ++sent[id] * 10;
+      CHECK(!envs[id].due.exchange(true, std::memory_order_relaxed));
+      due.push_back(id);
+    }
+    if (!due.empty()) own.queue.push(due.data(), due.size());
+    return all;
+  }));
+  own.stop.store(true, std::memory_order_seq_cst);
+  own.queue.wake_all();
+  for (auto& taker : takers) taker.join();
+  CHECK(own.queue.empty());
+  for (uint32_t id = 0; id < num_envs; ++id) CHECK_EQ(envs[id].returned.load(), rounds);
+}
+
+TEST(env_queue_gives_each_env_to_one_of_two_takers) { take_each_env_once(2, 2, 1500); }
+TEST(env_queue_gives_each_env_to_one_of_four_takers_with_every_cell_in_use) { take_each_env_once(4, 4, 800); }
+TEST(env_queue_gives_each_env_to_one_of_three_takers_with_odd_sizes) { take_each_env_once(13, 3, 400); }
+TEST(env_queue_survives_more_takers_than_envs) { take_each_env_once(1, 4, 1000); }
+
+TEST(env_queue_push_wakes_a_sleeper_every_time) {
+  OwnQueue own(2);
+  std::atomic<uint32_t> popped{0};
+  constexpr uint32_t kRounds = 1000;
+  std::thread taker([&] {
+    for (uint32_t round = 0; round < kRounds; ++round) {
+      const Deadline deadline = in_milliseconds(check::kPatienceMs);
+      uint32_t env = 0;
+      while (!own.queue.try_pop(&env)) {
+        own.queue.wait(own.stop, deadline);
+        CHECK(Clock::now() < deadline);
+      }
+      CHECK_EQ(env, round % 2);
+      popped.fetch_add(1);
+    }
+  });
+  for (uint32_t round = 0; round < kRounds; ++round) {
+    const uint32_t env = round % 2;
+    own.queue.push(&env, 1);
+    CHECK(check::happens([&] { return popped.load() == round + 1; }));
+  }
+  taker.join();
+}
+
+TEST(env_queue_stop_wakes_every_sleeper) {
+  OwnQueue own(4);
+  const Deadline deadline = in_milliseconds(check::kPatienceMs);
+  std::atomic<uint32_t> ready{0};
+  std::vector<std::thread> takers;
+  for (int i = 0; i < 4; ++i) {
+    takers.emplace_back([&] {
+      ready.fetch_add(1);
+      while (!own.stop.load(std::memory_order_acquire)) own.queue.wait(own.stop, deadline);
+    });
+  }
+  CHECK(check::happens([&] { return ready.load() == 4; }));
+  own.stop.store(true, std::memory_order_seq_cst);
+  own.queue.wake_all();
+  for (auto& taker : takers) taker.join();
+  CHECK(Clock::now() < deadline);
+}
+
+TEST(env_queue_wait_ends_at_its_deadline) {
+  OwnQueue own(4);
+  const Deadline deadline = in_milliseconds(10);
+  while (Clock::now() < deadline) own.queue.wait(own.stop, deadline);
+  CHECK(own.queue.empty());
+}
+
+TEST(env_queue_wait_does_not_sleep_past_what_is_due_or_past_stop) {
+  const Deadline deadline = in_milliseconds(check::kPatienceMs);
+  OwnQueue own(4);
+  const uint32_t env = 3;
+  own.queue.push(&env, 1);
+  own.queue.wait(own.stop, deadline);
+  OwnQueue stopped(4);
+  stopped.stop.store(true);
+  stopped.queue.wait(stopped.stop, deadline);
+  CHECK(Clock::now() < deadline);
+}
+
+}  // namespace
+}  // namespace envpool

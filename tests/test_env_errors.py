@@ -1,0 +1,360 @@
+"""Exceptions of envs reach the caller as they are, with what is needed to find their cause."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from envs import Counting, Faulty, Gated
+
+import envpool_wrap
+from envpool_protocol.errors import EnvError, NothingPendingError, PendingCallError, PoolError
+
+STEP_HOOKS = [
+    "_step_envpool",
+    "_make_obs_envpool",
+    "_done_envpool",
+    "_truncated_envpool",
+    "_reward_envpool",
+    "_info_envpool",
+]
+ZEROS = np.zeros(3, int)
+
+
+def failing(hook: str, at: int = 1, error: Any = None) -> list[dict[str, Any]]:
+    """Constructor arguments for three envs of which the second one fails."""
+    return [{}, {"fail_in": hook, "fail_at": at, "error": error}, {}]
+
+
+@pytest.mark.parametrize("hook", STEP_HOOKS)
+def test_an_exception_in_a_step_loses_its_facts_or_other_rows(make: Any, backend: str, hook: str) -> None:
+    error = ValueError("mine")
+    pool = make(Faulty, num_envs=3, backend=backend, seed=7, env_kwargs=failing(hook, 2, error))
+    pool.reset()
+    pool.step(ZEROS)
+    with pytest.raises(EnvError, match=f"env 1: {hook} raised ValueError: mine") as caught:
+        pool.step(np.array([0, 2, 1]))
+    raised = caught.value
+    assert raised.__cause__ is error
+    assert isinstance(raised, PoolError)
+    assert (raised.env_id, raised.hook, raised.seed, raised.elapsed_step) == (1, hook, 8, 1)
+    assert raised.action == 2
+    assert "raise self.error" in raised.traceback
+    assert "envs.py" in raised.traceback
+    assert "raise self.error" in str(raised)
+    obs, reward, terminated, truncated, info = raised.result
+    assert obs.tolist() == [[0, 2], [0, 0], [2, 2]]
+    assert reward.tolist() == [1, 0, 1]
+    assert terminated.tolist() == [False, False, False]
+    assert truncated.tolist() == [False, True, False]
+    assert info["env_id"].tolist() == [0, 1, 2]
+    assert info["_t"].tolist() == [True, False, True]
+    with pytest.raises(NothingPendingError):
+        pool.recv()
+    # The failed env resets on its next action, whatever that is; the others go on.
+    obs, reward, _, truncated, info = pool.step(ZEROS)
+    assert obs.tolist() == [[0, 3], [1, 0], [2, 3]]
+    assert (reward.tolist(), truncated.tolist()) == ([1, 0, 1], [False] * 3)
+    assert info["elapsed_step"].tolist() == [3, 0, 3]
+    assert pool.stats()["steps"] == [3, 1, 3]
+
+
+@pytest.mark.parametrize("hook", ["_seed_envpool", "_reset_envpool", "_make_obs_envpool"])
+def test_an_exception_in_a_reset_loses_its_facts_or_other_rows(make: Any, backend: str, hook: str) -> None:
+    pool = make(Faulty, num_envs=3, backend=backend, env_kwargs=failing(hook, 0))
+    with pytest.raises(EnvError, match=f"env 1: {hook} raised ValueError: env 1 says no") as caught:
+        pool.reset()
+    raised = caught.value
+    assert (raised.env_id, raised.seed, raised.elapsed_step, raised.action) == (1, 43, 0, None)
+    obs, info = raised.result
+    assert obs.tolist() == [[0, 0], [0, 0], [2, 0]]
+    assert info["env_id"].tolist() == [0, 1, 2]
+    pool.set_attr("fail_in", "", env_id=1)
+    assert pool.step(ZEROS)[0].tolist() == [[0, 1], [1, 0], [2, 1]]
+    # Its seed was not used up by the reset that failed.
+    assert pool.get_attr("seeds")[1][-1] == 43
+    assert pool.get_attr("seeds")[0] == [42]
+
+
+def test_an_exception_of_an_autoreset_is_lost(make: Any, backend: str) -> None:
+    pool = make(Faulty, num_envs=2, backend=backend, max_episode_steps=1)
+    pool.reset()
+    pool.step(ZEROS[:2])
+    pool.set_attr("fail_in", "_reset_envpool", env_id=0)
+    with pytest.raises(EnvError, match="env 0: _reset_envpool") as caught:
+        pool.step(ZEROS[:2])
+    assert len(caught.value.result) == 5
+    pool.set_attr("fail_in", "", env_id=0)
+    assert pool.step(ZEROS[:2])[0].tolist() == [[0, 0], [1, 1]]
+
+
+def test_only_one_of_two_failures_is_told(make: Any, backend: str) -> None:
+    kwargs = [{"fail_in": "_reward_envpool"}, {}, {"fail_in": "_step_envpool"}]
+    pool = make(Faulty, num_envs=3, backend=backend, env_kwargs=kwargs)
+    pool.reset()
+    with pytest.raises(EnvError, match=r"and 1 more; see \.errors") as caught:
+        pool.step(ZEROS, [2, 1, 0])
+    assert [(one.env_id, one.hook) for one in caught.value.errors] == [
+        (2, "_step_envpool"),
+        (0, "_reward_envpool"),
+    ]
+    assert caught.value.env_id == 2
+    assert caught.value.result[3].tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("env_type", ["gym", "gymnasium", "dm"])
+def test_the_result_is_not_in_the_shape_of_the_face(make: Any, env_type: str) -> None:
+    pool = make(Faulty, env_type, num_envs=3, env_kwargs=failing("_step_envpool"))
+    whole = pool.reset()
+    with pytest.raises(EnvError) as caught:
+        pool.step(ZEROS)
+    result = caught.value.result
+    if env_type == "dm":
+        assert type(result) is type(whole)
+        assert result.step_type.tolist() == [1, 2, 1]
+        assert result.discount.tolist() == [1, 1, 1]  # truncated, not terminated
+        assert result.observation.obs.shape == (3, 2)
+    else:
+        assert len(result) == 5
+        assert result[0].shape == (3, 2)
+
+
+def test_a_failure_shows_in_another_batch(make: Any, backend: str) -> None:
+    pool = make(Faulty, num_envs=3, backend=backend, env_kwargs=failing("_step_envpool"))
+    pool.reset()
+    for env_id in (2, 1, 0):
+        pool.send(ZEROS[:1], [env_id])
+    assert pool.recv()[4]["env_id"].tolist() == [2]
+    with pytest.raises(EnvError, match="env 1"):
+        pool.recv()
+    assert pool.recv()[4]["env_id"].tolist() == [0]
+
+
+def test_a_failure_in_an_asynchronous_pool_hangs_or_loses_a_row(make: Any, backend: str) -> None:
+    pool = make(Faulty, num_envs=3, batch_size=2, backend=backend, env_kwargs=failing("_make_obs_envpool"))
+    pool.async_reset()
+    while pool.stats()["in_flight"]:
+        pool.recv(reset=True)
+    pool.send(ZEROS)
+    ids: list[int] = []
+    errors: list[int] = []
+    while pool.stats()["in_flight"]:
+        try:
+            info = pool.recv()[4]
+        except EnvError as error:
+            errors += [one.env_id for one in error.errors]
+            info = error.result[4]
+        ids += info["env_id"].tolist()
+    assert (sorted(ids), errors) == ([0, 1, 2], [1])
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), GeneratorExit(), StopIteration(), MemoryError(), AssertionError()]
+)
+def test_an_unusual_exception_gets_away(make: Any, backend: str, error: Any) -> None:
+    pool = make(Faulty, num_envs=3, backend=backend, env_kwargs=failing("_step_envpool", error=error))
+    pool.reset()
+    with pytest.raises(EnvError) as caught:
+        pool.step(ZEROS)
+    assert caught.value.__cause__ is error
+
+
+class BadText(Exception):
+    def __str__(self) -> str:
+        return str(self.args[5])
+
+
+def test_an_exception_without_a_text_hides_the_batch(make: Any, backend: str) -> None:
+    pool = make(
+        Faulty, num_envs=3, backend=backend, env_kwargs=failing("_step_envpool", error=BadText("why"))
+    )
+    pool.reset()
+    with pytest.raises(EnvError, match=r"_step_envpool raised BadText: \('why',\)") as caught:
+        pool.step(ZEROS)
+    assert caught.value.result[0][2].tolist() == [2, 1]
+
+
+def test_the_chain_of_causes_is_cut(make: Any, backend: str) -> None:
+    pool = make(Faulty, backend=backend)
+    pool.reset()
+
+    def fail(action: Any) -> None:
+        try:
+            raise KeyError("deep")
+        except KeyError as error:
+            raise ValueError("shallow") from error
+
+    pool.set_attr("_step_envpool", fail)
+    with pytest.raises(EnvError) as caught:
+        pool.step(ZEROS[:1])
+    assert isinstance(caught.value.__cause__.__cause__, KeyError)
+    assert "KeyError: 'deep'" in caught.value.traceback
+
+
+def test_the_action_of_a_failure_changes_later(make: Any, backend: str) -> None:
+    pool = make(Counting, backend=backend)
+    pool.reset()
+    pool.set_attr("_done_envpool", lambda: 1 / 0)
+    with pytest.raises(EnvError) as caught:
+        pool.step(np.array([[0.25]], np.float32))
+    pool.call("__delattr__", "_done_envpool")
+    pool.step(np.array([[0.5]], np.float32))
+    pool.step(np.array([[0.5]], np.float32))
+    assert caught.value.action.tolist() == [0.25]
+
+
+def test_a_constructor_that_raises_leaves_envs_open(
+    task_id: Any, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = task_id(Faulty)
+    closed: list[int] = []
+    monkeypatch.setattr(Faulty, "_close_envpool", lambda self: closed.append(self.envid))
+    for env_type in ("gym", "gymnasium", "dm"):
+        with pytest.raises(EnvError, match="env 1: __init__ raised ValueError: env 1 says no") as caught:
+            envpool_wrap.make(name, env_type, num_envs=3, backend=backend, env_kwargs=failing("__init__"))
+        assert (caught.value.hook, caught.value.result) == ("__init__", None)
+        assert "self._maybe_fail" in caught.value.traceback
+    assert sorted(closed) == [0, 0, 0, 2, 2, 2]
+
+
+def test_constructors_that_raise_are_not_all_told(task_id: Any, backend: str) -> None:
+    with pytest.raises(EnvError) as caught:
+        envpool_wrap.make(
+            task_id(Faulty), "gym", num_envs=3, backend=backend, env_kwargs=lambda i: {"fail": 1 // (i - i)}
+        )
+    assert [one.env_id for one in caught.value.errors] == [0, 1, 2]
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_a_close_that_raises_stops_the_others_or_is_lost(
+    task_id: Any, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=3, backend=backend)
+    pool.reset()
+    closed: list[int] = []
+
+    def close(self: Any) -> None:
+        closed.append(self.envid)
+        if self.envid == 1:
+            raise ValueError("stuck")
+
+    monkeypatch.setattr(Faulty, "_close_envpool", close)
+    with pytest.raises(EnvError, match="env 1: _close_envpool raised ValueError: stuck"):
+        pool.close()
+    assert sorted(closed) == [0, 1, 2]
+    pool.close()
+
+
+def test_a_failure_that_nobody_received_is_raised_by_close(task_id: Any) -> None:
+    pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=2, backend="thread")
+    pool.reset()
+    done = threading.Event()
+
+    def fail() -> float:
+        done.set()
+        raise ValueError("nobody asked")
+
+    pool.set_attr("_reward_envpool", fail, env_id=0)
+    pool.send(ZEROS[:2])
+    done.wait()
+    pool.close()
+
+
+# Ctrl-C
+
+
+def test_an_interrupt_in_the_callers_own_env_is_wrapped_or_loses_the_batch(make: Any) -> None:
+    error = KeyboardInterrupt()
+    pool = make(Faulty, num_envs=3, backend="inline", env_kwargs=failing("_step_envpool", error=error))
+    pool.reset()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        pool.step(ZEROS)
+    assert caught.value is error
+    assert pool.stats()["in_flight"] == 3
+    obs, _, _, truncated, info = pool.recv()
+    assert obs.tolist() == [[0, 1], [0, 0], [2, 1]]
+    assert truncated.tolist() == [False, True, False]
+    assert info["env_id"].tolist() == [0, 1, 2]
+    assert pool.step(ZEROS)[0].tolist() == [[0, 2], [1, 0], [2, 2]]
+
+
+def test_ctrl_c_in_the_callers_own_env_is_wrapped(make: Any) -> None:
+    pool = make(Counting, num_envs=2, backend="inline")
+    pool.reset()
+    pool.set_attr("_step_envpool", lambda action: signal.raise_signal(signal.SIGINT), env_id=0)
+    with pytest.raises(KeyboardInterrupt):
+        pool.step(np.zeros((2, 1), np.float32))
+    assert pool.recv()[0].tolist() == [[0, 0, 0], [1, 1, 0]]
+
+
+def test_an_interrupt_while_closing_is_swallowed(task_id: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[int] = []
+
+    def close(self: Any) -> None:
+        closed.append(self.envid)
+        if self.envid == 0:
+            raise KeyboardInterrupt
+
+    pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=2, backend="inline")
+    monkeypatch.setattr(Faulty, "_close_envpool", close)
+    with pytest.raises(KeyboardInterrupt):
+        pool.close()
+    assert closed == [0, 1]
+    pool.close()
+
+
+def test_an_interrupt_while_building_leaves_envs_open(task_id: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = task_id(Faulty)
+    closed: list[int] = []
+    monkeypatch.setattr(Faulty, "_close_envpool", lambda self: closed.append(self.envid))
+    with pytest.raises(KeyboardInterrupt):
+        envpool_wrap.make(
+            name,
+            "gym",
+            num_envs=3,
+            backend="inline",
+            env_kwargs=failing("__init__", error=KeyboardInterrupt()),
+        )
+    assert closed == [0]
+
+
+def test_ctrl_c_waits_for_a_slow_env_or_loses_the_batch(make: Any) -> None:
+    pool = make(Gated, num_envs=2, backend="thread", num_threads=2)
+    pool.reset()
+    Gated.shut(0)
+    pool.send(np.zeros(2, int))
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        while True:
+            try:
+                pool.get_attr("t", env_id=0)
+            except PendingCallError as error:
+                if "another call is inside" in str(error):  # the main thread waits in recv
+                    break
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        helper.start()
+        pool.recv()
+    late = time.monotonic() - sent[0]
+    helper.join()
+    assert late < 1  # 0.2 is promised, on a machine that is not busy
+    Gated.open(0)
+    assert pool.recv()[0].tolist() == [[0, 1], [1, 1]]
+
+
+def test_an_interrupt_in_an_env_on_a_worker_is_lost(make: Any) -> None:
+    error = KeyboardInterrupt()
+    pool = make(Faulty, num_envs=3, backend="thread", env_kwargs=failing("_step_envpool", error=error))
+    pool.reset()
+    with pytest.raises(EnvError) as caught:
+        pool.step(ZEROS)
+    assert caught.value.__cause__ is error

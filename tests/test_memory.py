@@ -1,0 +1,135 @@
+"""Stepping leaves no memory and no references behind."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from envs import Counting, Faulty, Gated, Nested
+from gymnasium.vector.utils import batch_space
+
+import envpool_wrap
+from envpool_protocol.errors import EnvError
+
+MIB = 1 << 20
+
+
+def resident() -> int:
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+def growth(run: Any, times: int) -> int:
+    """Bytes that `times` further runs add to the resident memory, after a warm-up of as many."""
+    for _ in range(times):
+        run()
+    before = resident()
+    for _ in range(times):
+        run()
+    return resident() - before
+
+
+def nested_actions(rows: int) -> Any:
+    return batch_space(Nested(0).action_space, rows).sample()
+
+
+@pytest.mark.parametrize(("cls", "batches"), [(Gated, 1000), (Faulty, 1000), (Nested, 300)])
+@pytest.mark.parametrize("batch_size", [0, 30])
+def test_steps_leave_memory_behind(make: Any, backend: str, cls: Any, batches: int, batch_size: int) -> None:
+    pool = make(cls, num_envs=100, batch_size=batch_size, backend=backend)
+    actions = nested_actions(100) if cls is Nested else np.zeros(100, int)
+    pool.async_reset()
+    while pool.stats()["in_flight"]:
+        pool.recv(reset=True)
+
+    def step() -> None:
+        pool.send(actions)
+        while pool.stats()["in_flight"]:
+            pool.recv()
+
+    assert growth(step, batches) < MIB
+
+
+def test_failures_leave_memory_behind(make: Any, backend: str) -> None:
+    pool = make(Faulty, num_envs=10, backend=backend)
+    pool.reset()
+    pool.set_attr("_info_envpool", lambda: 1 / 0)
+
+    def fail() -> None:
+        with pytest.raises(EnvError):
+            pool.step(np.zeros(10, int))
+        pool.step(np.zeros(10, int))  # resets
+
+    assert growth(fail, 200) < MIB
+
+
+def test_pools_leave_memory_behind(task_id: Any, backend: str) -> None:
+    name = task_id(Counting)
+
+    def live() -> None:
+        with envpool_wrap.make(name, "gym", num_envs=20, backend=backend) as pool:
+            pool.step(np.zeros((20, 1), np.float32))
+
+    assert growth(live, 200) < MIB
+
+
+def test_held_objects_are_counted_up_or_down(make: Any, backend: str) -> None:
+    obs, reward, info, options = np.zeros(2, np.float32), 1.5e300, {"a": 1}, {"level": object()}
+    objects = [obs, reward, info, info["a"], options, options["level"], obs.dtype, ValueError("x")]
+    pool = make(Faulty, num_envs=4, backend=backend, env_kwargs={"error": objects[-1]})
+    pool.set_attr("_make_obs_envpool", lambda: obs)
+    pool.set_attr("_reward_envpool", lambda: np.float64(2) if obs is None else 1.25)
+    pool.set_attr("_info_envpool", lambda: info)
+    envs = pool._envs(None)
+    objects += [*envs, type(envs[0]), envs[0].__dict__]
+
+    def counts() -> list[int]:
+        gc.collect()
+        return [sys.getrefcount(one) for one in objects]
+
+    def step(times: int) -> None:
+        pool.reset(options=options)
+        for _ in range(times):
+            pool.step(np.zeros(4, int))
+        pool.set_attr("fail_in", "_step_envpool")
+        with pytest.raises(EnvError):
+            for _ in range(3):
+                pool.step(np.zeros(4, int))
+        pool.set_attr("fail_in", "")
+        objects[7].__traceback__ = None
+        pool.reset()
+
+    step(10)
+    before = counts()
+    singletons = [sys.getrefcount(one) for one in (None, True, False)]
+    step(3000)
+    assert counts() == before
+    for one, count in zip((None, True, False), singletons, strict=True):
+        assert abs(sys.getrefcount(one) - count) < 500
+
+
+def test_nested_values_are_counted_up_or_down(make: Any, backend: str) -> None:
+    pool = make(Nested, num_envs=2, backend=backend)
+    answer = Nested(0).action_space.sample()
+    objects = [answer, *answer.values(), *answer["arm"], *answer["arm"][1].values(), *answer]
+    pool.set_attr("answer", answer)
+    actions = nested_actions(2)
+    pool.step(actions)
+    before = [sys.getrefcount(one) for one in objects]
+    for _ in range(2000):
+        pool.step(actions)
+    assert [sys.getrefcount(one) for one in objects] == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ten_million_steps_leave_memory_behind(make: Any) -> None:
+    pool = make(Gated, num_envs=1000, backend="inline")
+    actions = np.zeros(1000, int)
+    pool.reset()
+    assert growth(lambda: pool.step(actions), 5_000) < MIB
+    assert sum(pool.stats()["steps"]) == 10_000_000

@@ -1,0 +1,161 @@
+"""Every code block of README.md and docs/ works.
+
+The Python blocks of a document are one script, in which each line keeps its number. A block below
+`<!-- file: name.py -->` is a file of its own and is run before that script; one below
+`<!-- skip: reason -->` is not run. Of shell blocks the words are checked: make's targets and pip's extras.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from newcomer import Newcomer
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>\w+): *(?P<told>.*?) *-->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
+)
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code; `line` is the number of the line above its first."""
+
+    language: str
+    text: str
+    line: int
+    mark: str
+    told: str
+
+
+def blocks(document: str, language: str) -> list[Block]:
+    """The blocks of a language, in order."""
+    return [
+        Block(
+            m["language"],
+            m["text"],
+            document.count("\n", 0, m.start("text")),
+            m["mark"] or "",
+            m["told"] or "",
+        )
+        for m in BLOCK.finditer(document)
+        if m["language"] == language
+    ]
+
+
+def script(document: str) -> str:
+    """The unmarked Python blocks, each line with the number that it has in the document."""
+    lines: list[str] = []
+    for block in blocks(document, "python"):
+        if not block.mark:
+            lines += [""] * (block.line - len(lines)) + block.text.splitlines()
+    return "\n".join(lines) + "\n"
+
+
+def run(document: str, name: str, user: Newcomer) -> None:
+    """Run a document's Python blocks in the newcomer's folder."""
+    files = [block for block in blocks(document, "python") if block.mark == "file"]
+    for block in files:
+        (user.folder / block.told).write_text(block.text, "utf-8")
+    (user.folder / name).write_text(script(document), "utf-8")
+    for file in (*(block.told for block in files), name):
+        done = user.attempt(file)
+        assert done.returncode == 0, done.stderr
+
+
+def unknown_words(document: str) -> Iterator[str]:
+    """make's targets and pip's extras that shell blocks name and the project does not have."""
+    makefile, pyproject = ((ROOT / name).read_text("utf-8") for name in ("Makefile", "pyproject.toml"))
+    targets = {word for line in re.findall(r"^([\w -]+):(?!=)", makefile, re.M) for word in line.split()}
+    extras = set(tomllib.loads(pyproject)["project"]["optional-dependencies"])
+    for block in blocks(document, "sh"):
+        for line in block.text.splitlines():
+            command = line.partition("#")[0]
+            for words in re.findall(r"\bmake\b([^|&;]*)", command):
+                asked = [word for word in words.split() if not word.startswith("-") and "=" not in word]
+                yield from (f"make {word}" for word in asked if word not in targets)
+            if "pip install" in command:
+                named = {
+                    extra.strip() for group in re.findall(r"\[(.*?)\]", command) for extra in group.split(",")
+                }
+                yield from (f"the extra {extra}" for extra in sorted(named - extras))
+
+
+@every_document
+def test_python_blocks_run_in_order(document: Path, user: Newcomer) -> None:
+    run(document.read_text("utf-8"), f"{document.stem}.py", user)
+
+
+@every_document
+def test_shell_blocks_name_only_targets_and_extras_that_exist(document: Path) -> None:
+    assert list(unknown_words(document.read_text("utf-8"))) == []
+
+
+@every_document
+def test_marks_are_known_and_a_skipped_block_says_why(document: Path) -> None:
+    text = document.read_text("utf-8")
+    marked = [block for language in ("python", "sh") for block in blocks(text, language) if block.mark]
+    assert all(block.mark in ("file", "skip") and block.told for block in marked)
+
+
+@every_document
+def test_every_fence_is_read_as_a_block(document: Path) -> None:
+    """A block that the pattern misses would never be run."""
+    text = document.read_text("utf-8")
+    assert len(re.findall(r"^ *(?:```|~~~)", text, re.M)) == 2 * len(BLOCK.findall(text))
+
+
+# The reader itself, on a document made for it
+
+
+TEXT = """# Title
+<!-- file: helper.py -->
+```python
+NAME = "helper"
+```
+words
+```python
+import helper
+name = helper.NAME
+```
+<!-- skip: needs a robot -->
+```python
+raise SystemExit("robot")
+```
+```sh
+make demo PYTHON=python3.12 && make -j4 test-all  # make coffee
+pip install '.[gym, dev]'
+```
+```python
+assert name == "helper"
+```
+"""
+
+
+def test_blocks_share_names_and_files_and_skipped_ones_are_not_run(user: Newcomer) -> None:
+    run(TEXT, "document.py", user)
+    assert (user.folder / "helper.py").read_text() == 'NAME = "helper"\n'
+
+
+def test_failing_block_fails_with_its_line_in_the_document(user: Newcomer) -> None:
+    with pytest.raises(AssertionError, match=r'document\.py", line 20, in <module>'):
+        run(TEXT.replace('== "helper"', '== "other"'), "document.py", user)
+
+
+def test_failing_file_fails(user: Newcomer) -> None:
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        run(TEXT.replace('NAME = "helper"', "1 / 0"), "document.py", user)
+
+
+def test_wrong_target_and_wrong_extra_are_found() -> None:
+    assert list(unknown_words(TEXT)) == []
+    changed = TEXT.replace("test-all", "tset").replace("gym,", "gim,")
+    assert list(unknown_words(changed)) == ["make tset", "the extra gim"]

@@ -1,0 +1,312 @@
+"""What may be registered, and what is read off an env."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from envs import Counting, Faulty, Nested, WalkEnv
+from gymnasium import spaces
+
+from envpool_protocol import EnvPoolProtocol
+from envpool_protocol.envpool_protocol import REQUIRED_HOOKS
+from envpool_protocol.errors import ProtocolError, RegistrationError, SpecError
+from envpool_protocol.sources import Description, source_of
+
+
+def variant(**members: Any) -> type:
+    """A `Counting` with other members, named MyEnv."""
+    return type("MyEnv", (Counting,), members)
+
+
+# Hooks
+
+
+@pytest.mark.parametrize("hook", REQUIRED_HOOKS)
+def test_class_missing_a_hook_is_refused_by_the_hooks_name(hook: str) -> None:
+    with pytest.raises(ProtocolError, match=f"MyEnv does not define {hook};"):
+        source_of(variant(**{hook: getattr(EnvPoolProtocol, hook)}))
+
+
+def test_class_missing_several_hooks_hears_of_all_at_once() -> None:
+    class Bare(EnvPoolProtocol):
+        def __init__(self, envid: int) -> None: ...
+
+    with pytest.raises(ProtocolError, match=", ".join(REQUIRED_HOOKS)):
+        source_of(Bare)
+
+
+def no_action(self: Any) -> None: ...
+def two_actions(self: Any, action: Any, more: Any) -> None: ...
+def keyword_only(self: Any, *, action: Any) -> None: ...
+
+
+WRONG = {
+    "takes no action": ("_step_envpool", no_action),
+    "takes too much": ("_step_envpool", two_actions),
+    "takes action by keyword only": ("_step_envpool", keyword_only),
+    "forgot self": ("_make_obs_envpool", lambda: None),
+    "has an argument": ("_done_envpool", lambda self, info: False),
+    "static with self": ("_reward_envpool", staticmethod(lambda self: 1.0)),
+    "static without action": ("_step_envpool", staticmethod(lambda: None)),
+    "class method with more": ("_reset_envpool", classmethod(lambda cls, seed: None)),
+    "reset with a required option": ("_reset_envpool", lambda self, level: None),
+    "optional hook": ("_seed_envpool", lambda self: None),
+}
+
+
+@pytest.mark.parametrize(("hook", "function"), WRONG.values(), ids=WRONG)
+def test_hook_that_cannot_be_called_is_refused_with_the_call_that_is_meant(hook: str, function: Any) -> None:
+    argument = {"_step_envpool": ", action", "_seed_envpool": ", seed"}.get(hook, "")
+    with pytest.raises(
+        ProtocolError, match=rf"MyEnv\.{hook}\(.*cannot be called as {hook}\(self{argument}\)"
+    ):
+        source_of(variant(**{hook: function}))
+
+
+@pytest.mark.parametrize("value", [property(lambda self: 1.0), 1.0, None], ids=["property", "number", "None"])
+def test_hook_that_is_no_method_is_refused(value: Any) -> None:
+    with pytest.raises(ProtocolError, match=r"MyEnv\._reward_envpool must be a method, found"):
+        source_of(variant(_reward_envpool=value))
+
+
+async def awaited(self: Any) -> bool:
+    return False
+
+
+def iterated(self: Any) -> Any:
+    yield False
+
+
+@pytest.mark.parametrize("function", [awaited, iterated])
+def test_hook_whose_body_would_never_run_is_refused(function: Any) -> None:
+    """A coroutine is true: the episode would end at every step."""
+    with pytest.raises(ProtocolError, match=r"MyEnv\._done_envpool is a coroutine or generator"):
+        source_of(variant(_done_envpool=function))
+
+
+def traced(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+FINE = {
+    "static": ("_done_envpool", staticmethod(lambda: False)),
+    "class method": ("_reward_envpool", classmethod(lambda cls: 1.0)),
+    "default values": ("_step_envpool", lambda self, action, speed=1: None),
+    "variadic": ("_step_envpool", lambda *args: None),
+    "positional only": ("_step_envpool", lambda self, act, /: None),
+    "decorated": ("_step_envpool", traced(Counting._step_envpool)),
+    "options": ("_reset_envpool", lambda self, **options: None),
+}
+
+
+@pytest.mark.parametrize(("hook", "function"), FINE.values(), ids=FINE)
+def test_hook_that_can_be_called_is_taken_however_it_is_written(hook: str, function: Any) -> None:
+    assert source_of(variant(**{hook: function})).task_id == "MyEnv_wrap"
+
+
+# The constructor
+
+
+def init_without_envid(self: Any) -> None: ...
+def init_with_another_first(self: Any, render_mode: Any, envid: int) -> None: ...
+def init_by_keyword(self: Any, *, envid: int) -> None: ...
+def init_with_only_kwargs(self: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "init", [init_without_envid, init_with_another_first, init_by_keyword, init_with_only_kwargs]
+)
+def test_init_that_takes_no_envid_is_refused_with_what_to_write(init: Any) -> None:
+    with pytest.raises(
+        ProtocolError, match=r"MyEnv\.__init__\(.*takes no envid; write `def __init__\(self, envid"
+    ):
+        source_of(variant(__init__=init))
+
+
+def test_class_without_any_init_is_refused_when_it_is_registered() -> None:
+    hooks = {hook: getattr(Counting, hook) for hook in REQUIRED_HOOKS}
+    with pytest.raises(ProtocolError, match="takes no envid"):
+        source_of(type("MyEnv", (EnvPoolProtocol,), hooks))
+
+
+def init_numbered(self: Any, env_id: int, /) -> None: ...
+def init_variadic(self: Any, *args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize("init", [init_numbered, init_variadic])
+def test_init_that_takes_envid_by_another_way_is_taken(init: Any) -> None:
+    source_of(variant(__init__=init))
+
+
+def test_dataclass_env_is_taken() -> None:
+    @dataclass
+    class Data(Counting):
+        envid: int
+
+    source_of(Data)
+
+
+def test_registered_arguments_that_init_does_not_take_are_refused_at_once() -> None:
+    with pytest.raises(
+        ProtocolError, match=r"cannot be built as Counting\(envid, ends_afer=3\).*'ends_afer'"
+    ):
+        source_of(Counting, kwargs={"ends_afer": 3})
+
+
+def init_with_needed(self: Any, envid: int, size: int) -> None:
+    Counting.__init__(self, envid)
+
+
+def test_init_that_needs_an_argument_is_refused_until_it_is_registered_with_one() -> None:
+    with pytest.raises(ProtocolError, match="'size'"):
+        source_of(variant(__init__=init_with_needed))
+    source_of(variant(__init__=init_with_needed), kwargs={"size": 3}).describe()
+
+
+def test_pool_arguments_win_over_registered_ones() -> None:
+    source = source_of(Counting, kwargs={"ends_after": 3})
+    assert source.make(0).ends_after == 3  # type: ignore[attr-defined]
+    assert source.make(0, ends_after=5).ends_after == 5  # type: ignore[attr-defined]
+
+
+# What is registered, and its name
+
+
+@pytest.mark.parametrize("env", [object, dict, 3, "Counting", lambda envid: None, None], ids=repr)
+def test_what_follows_no_protocol_is_refused(env: Any) -> None:
+    with pytest.raises(RegistrationError, match="expected a subclass of EnvPoolProtocol"):
+        source_of(env)
+
+
+def test_instance_is_refused_with_the_advice_to_pass_the_class() -> None:
+    with pytest.raises(RegistrationError, match="pass the class, not an instance"):
+        source_of(Counting(0))
+
+
+@pytest.mark.parametrize("name", ["", "my-env", "../up", "a b", "1st", "Größe", 3, 'x"', "CartPole-v1"])
+def test_name_that_is_no_identifier_is_refused(name: Any) -> None:
+    with pytest.raises(RegistrationError, match="expected letters, digits and _"):
+        source_of(Counting, name)
+
+
+def test_name_defaults_to_the_classs_and_its_task_id_ends_in_wrap() -> None:
+    assert (source_of(Counting).name, source_of(Counting).task_id) == ("Counting", "Counting_wrap")
+    assert source_of(Counting, "other").task_id == "other_wrap"
+
+
+# Describing
+
+
+def test_class_without_spaces_is_told_which_one_to_set() -> None:
+    with pytest.raises(ProtocolError, match="MyEnv has no observation_space; set it in __init__"):
+        source_of(variant(__init__=lambda self, envid: None)).describe()
+
+    def only_observations(self: Any, envid: int) -> None:
+        self.observation_space = spaces.Discrete(2)
+
+    with pytest.raises(ProtocolError, match="MyEnv has no action_space; set it"):
+        source_of(variant(__init__=only_observations)).describe()
+
+
+def test_init_that_raises_is_told_with_the_original_as_cause() -> None:
+    source = source_of(Faulty, kwargs={"fail_in": "__init__", "error": OSError("no such robot")})
+    with pytest.raises(ProtocolError, match=r"Faulty\(envid=0\) raised OSError: no such robot") as caught:
+        source.describe()
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_abstract_class_is_refused_when_it_is_described() -> None:
+    class Abstract(Counting, abc.ABC):
+        @abc.abstractmethod
+        def physics(self) -> None: ...
+
+    with pytest.raises(ProtocolError, match="abstract"):
+        source_of(Abstract).describe()
+
+
+def closing(space: Any) -> tuple[type, list[str]]:
+    closed: list[str] = []
+
+    def init(self: Any, envid: int) -> None:
+        self.observation_space, self.action_space = space, spaces.Discrete(2)
+
+    return variant(__init__=init, _close_envpool=lambda self: closed.append("closed")), closed
+
+
+def test_env_built_to_read_its_spaces_is_closed() -> None:
+    env, closed = closing(spaces.Discrete(2))
+    source_of(env).describe()
+    assert closed == ["closed"]
+
+
+def test_env_built_to_read_its_spaces_is_closed_even_when_they_are_refused() -> None:
+    env, closed = closing(spaces.Text(3))
+    with pytest.raises(SpecError, match="obs: the space Text is not supported"):
+        source_of(env).describe()
+    assert closed == ["closed"]
+
+
+def test_spaces_of_the_class_are_as_good_as_spaces_of_the_instance() -> None:
+    env = variant(
+        __init__=lambda self, envid: None,
+        observation_space=spaces.Discrete(2),
+        action_space=spaces.Discrete(3),
+    )
+    assert source_of(env).describe().spec.obs.leaves[0].high == 1
+
+
+@pytest.mark.parametrize("cls", [Counting, Nested, Faulty, WalkEnv])
+def test_description_is_the_same_after_a_trip_through_json(cls: type) -> None:
+    description = source_of(cls).describe()
+    assert Description.from_json(json.loads(json.dumps(description.to_json()))) == description
+
+
+def test_optional_hooks_are_found_by_what_the_class_overrides() -> None:
+    plain, full = (source_of(cls).describe().spec for cls in (Counting, Faulty))
+    assert (plain.has_truncated, plain.has_info, plain.reset_takes_options) == (False, False, False)
+    assert (full.has_truncated, full.has_info, full.reset_takes_options) == (True, True, True)
+
+
+@pytest.mark.parametrize(
+    "reset",
+    [lambda self, level=1: None, lambda self, *, level=1: None, lambda self, **options: None],
+    ids=["default", "keyword", "all"],
+)
+def test_reset_options_are_found_by_signature(reset: Any) -> None:
+    assert source_of(variant(_reset_envpool=reset)).describe().spec.reset_takes_options
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_reset_options_are_found_where_the_hook_takes_no_self(kind: Any) -> None:
+    functions = {staticmethod: lambda **options: None, classmethod: lambda cls, **options: None}
+    assert source_of(variant(_reset_envpool=kind(functions[kind]))).describe().spec.reset_takes_options
+    without = {staticmethod: lambda: None, classmethod: lambda cls: None}
+    assert not source_of(variant(_reset_envpool=kind(without[kind]))).describe().spec.reset_takes_options
+
+
+def test_library_is_the_one_the_observation_space_came_from() -> None:
+    gym = pytest.importorskip("gym.spaces", exc_type=ImportError)
+    assert source_of(Counting).describe().library == "gymnasium"
+
+    def init(self: Any, envid: int) -> None:
+        self.observation_space = gym.Box(-1.0, 1.0, (3,), np.float32)
+        self.action_space = gym.Discrete(2)
+
+    assert source_of(variant(__init__=init)).describe().library == "gym"
+
+
+def test_subclass_of_a_librarys_space_still_counts_as_that_librarys() -> None:
+    class Mine(spaces.Box): ...
+
+    env, _ = closing(Mine(-1, 1, (2,)))
+    assert source_of(env).describe().library == "gymnasium"
