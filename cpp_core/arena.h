@@ -55,10 +55,13 @@ class Mapping {
 class Row {
  public:
   Row(std::byte* block, uint32_t index, const Layout* layout)
-      : block_(block), index_(index), layout_(layout) {}
+      : block_(block), index_(index), layout_(layout), offsets_(layout->leaf_offsets.data()) {}
+  // A row on its own, outside the ring: `scratch_bytes` of the layout.
+  Row(std::byte* scratch, const Layout* layout)
+      : block_(scratch), index_(0), layout_(layout), offsets_(layout->scratch_offsets.data()) {}
 
   std::byte* leaf(uint32_t which) const {
-    return block_ + layout_->leaf_offsets[which] + index_ * static_cast<size_t>(layout_->state[which].nbytes);
+    return block_ + offsets_[which] + index_ * static_cast<size_t>(layout_->state[which].nbytes);
   }
   std::byte* obs(uint32_t which) const { return leaf(kFirstObs + which); }
   template <typename T>
@@ -70,6 +73,7 @@ class Row {
   std::byte* block_;
   uint32_t index_;
   const Layout* layout_;
+  const size_t* offsets_;
 };
 
 // Copies share the mapping.

@@ -161,13 +161,13 @@ class EnvPool {
   }
 
   // Before a run of step_one(): what lies before it is no env's time.
-  void begin_steps() { ticks_ = read_ticks(); }
+  void begin_steps() { bench_.ticks = read_ticks(); }
 
   // The caller steps the next env that is due in its queue. False: nothing is.
   bool step_one(Outcome* outcome) {
     uint32_t env = 0;
     if (!arena().queue(0).try_pop(&env)) return false;
-    *outcome = serve(*engine_, env, &ticks_);
+    *outcome = serve(*engine_, env, &bench_);
     return true;
   }
 
@@ -263,7 +263,7 @@ class EnvPool {
 
   // Fills the row of an env in flight whose worker is dead, unless that was published in time.
   void fail_row_of(uint32_t env) {
-    RowClaim claim(arena(), env);
+    RowClaim claim(arena(), env, bench_.scratch.data());
     for (const Batch& batch : pending_) {
       const uint32_t rows = is_async() ? options_.batch_size : batch.rows;
       for (uint32_t i = 0; i < rows; ++i) {
@@ -278,6 +278,7 @@ class EnvPool {
     }
     arena().slot(env).state.store(SlotState::kRunning, std::memory_order_relaxed);
     write_failed_row(arena(), claim.row(), env);
+    claim.settle();
     arena().head(claim.block()).failed.fetch_add(1, std::memory_order_relaxed);
     publish(arena(), arena().slot(env), claim);
   }
@@ -350,7 +351,7 @@ class EnvPool {
   std::vector<std::vector<uint32_t>> due_of_queue_;
   std::vector<uint32_t> errand_;
   bool errand_recount_ = false;
-  uint64_t ticks_ = 0;
+  WorkBench bench_{arena().layout()};
   ThreadWorkers workers_;
 };
 

@@ -64,9 +64,10 @@ inline Outcome play(Arena& arena, Stepper& stepper, int32_t max_episode_steps, u
     if (slot.elapsed_step >= max_episode_steps) flags.truncated = true;
   }
   const Row row = claim.row();
-  BatchHead& head = arena.head(claim.block());
   if (outcome != Outcome::kOk) {
     write_failed_row(arena, row, env);
+    claim.settle();
+    BatchHead& head = arena.head(claim.block());
     if (outcome == Outcome::kFailed) head.failed.fetch_add(1, std::memory_order_relaxed);
     return outcome;
   }
@@ -75,7 +76,8 @@ inline Outcome play(Arena& arena, Stepper& stepper, int32_t max_episode_steps, u
   if (done) ++slot.episodes;
   slot.needs_reset = done;
   write_engine_leaves(row, env, slot.elapsed_step, done ? kLast : is_reset ? kFirst : kMid, flags);
-  if (flags.info) head.infos.fetch_add(1, std::memory_order_relaxed);
+  claim.settle();
+  if (flags.info) arena.head(claim.block()).infos.fetch_add(1, std::memory_order_relaxed);
   return outcome;
 }
 

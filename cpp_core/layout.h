@@ -70,13 +70,15 @@ struct Layout {
   std::vector<EnvpoolLeaf> state;
   std::vector<EnvpoolLeaf> action;
 
-  std::vector<size_t> leaf_offsets;    // of each state leaf in a block
-  std::vector<size_t> action_offsets;  // of each action leaf in one env's action
+  std::vector<size_t> leaf_offsets;     // of each state leaf in a block
+  std::vector<size_t> scratch_offsets;  // of each state leaf in a block of one row
+  std::vector<size_t> action_offsets;   // of each action leaf in one env's action
   size_t action_bytes = 0;
   size_t slots_at = 0, step_times_at = 0, idle_at = 0, actions_at = 0, queues_at = 0, cells_at = 0,
          heads_at = 0, row_words_at = 0;
   size_t batch_blocks_at = 0, blocks_at = 0;
   size_t block_bytes = 0;
+  size_t scratch_bytes = 0;
   size_t total_bytes = 0;
 
   Layout(uint32_t envs, uint32_t batch, uint32_t queues, std::vector<EnvpoolLeaf> state_leaves,
@@ -88,6 +90,7 @@ struct Layout {
         state(std::move(state_leaves)),
         action(std::move(action_leaves)) {
     block_bytes = place(state, batch, kCacheLine, &leaf_offsets);
+    scratch_bytes = place(state, 1, kCacheLine, &scratch_offsets);
     action_bytes = align_up(place(action, 1, sizeof(int64_t), &action_offsets), kCacheLine);
   }
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 
 #include "cpp_core/arena.h"
@@ -27,19 +28,38 @@ struct StepFlags {
   bool info = false;  // the env has undeclared info for this row
 };
 
-// The row that a result goes to. In a synchronous pool the caller chose it; in an asynchronous one the next
-// free row is claimed when it is first asked for, so that batches fill in the order in which envs finish.
+// The row that a result goes to. In a synchronous pool the caller chose it. In an asynchronous one the result
+// is written to the worker's scratch row, and settle() claims the next free row and copies it there: only an
+// env that is done takes a row, so a slow one (in any of its hooks) cannot hold up a batch that others can
+// fill.
 class RowClaim {
  public:
-  RowClaim(Arena& arena, uint32_t env) : arena_(arena), slot_(arena.slot(env)), env_(env) {}
+  // `scratch`: `scratch_bytes` of the layout; null where the row is known.
+  RowClaim(Arena& arena, uint32_t env, std::byte* scratch)
+      : arena_(arena), slot_(arena.slot(env)), env_(env), scratch_(scratch) {}
 
   uint32_t block() {
     claim();
     return block_;
   }
+  // Where to write.
   Row row() {
+    if (block_ == kNoBlock && slot_.block == kNoBlock) return Row(scratch_, &arena_.layout());
     claim();
     return arena_.row(block_, index_);
+  }
+  // What was written is the result.
+  void settle() {
+    if (block_ != kNoBlock) return;
+    const bool from_scratch = slot_.block == kNoBlock;
+    claim();
+    if (!from_scratch) return;
+    const Layout& layout = arena_.layout();
+    const Row from(scratch_, &layout);
+    const Row to = arena_.row(block_, index_);
+    for (uint32_t leaf = 0; leaf < layout.state.size(); ++leaf) {
+      std::memcpy(to.leaf(leaf), from.leaf(leaf), static_cast<size_t>(layout.state[leaf].nbytes));
+    }
   }
   RowWord& word() {
     claim();
@@ -82,6 +102,7 @@ class RowClaim {
   Arena& arena_;
   const Slot& slot_;
   const uint32_t env_;
+  std::byte* const scratch_;
   uint32_t block_ = kNoBlock;
   uint32_t index_ = 0;
 };

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "cpp_core/arena.h"
 #include "cpp_core/episode.h"
@@ -61,18 +62,26 @@ inline Outcome run_errand(Engine& engine, Slot& slot, uint32_t env) {
   return outcome;
 }
 
-// `ticks`: when this worker was done with what came before; becomes when it is done with this.
-inline Outcome serve(Engine& engine, uint32_t env, uint64_t* ticks) {
+// What one worker keeps from env to env.
+struct WorkBench {
+  uint64_t ticks = 0;  // when it was done with what came before
+  std::vector<std::byte> scratch;
+
+  explicit WorkBench(const Layout& layout)
+      : scratch(layout.batch_size < layout.num_envs ? layout.scratch_bytes : 0) {}
+};
+
+inline Outcome serve(Engine& engine, uint32_t env, WorkBench* bench) {
   Arena& arena = engine.arena;
   Slot& slot = arena.slot(env);
   if (engine.timed) slot.started_ns.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
   slot.move(SlotEvent::kClaim);
   if (slot.request != Request::kStep && slot.request != Request::kReset) return run_errand(engine, slot, env);
-  RowClaim claim(arena, env);
+  RowClaim claim(arena, env, bench->scratch.data());
   const Outcome outcome = play(arena, *engine.stepper, engine.max_episode_steps, env, claim);
   const uint64_t end = read_ticks();
-  arena.step_times(env).add(end - *ticks);
-  *ticks = end;
+  arena.step_times(env).add(end - bench->ticks);
+  bench->ticks = end;
   publish(arena, slot, claim);
   return outcome;
 }
@@ -82,6 +91,7 @@ inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns) {
   const auto session = engine.stepper->open_session();
   const std::atomic<bool>& stop = engine.arena.words().stop;
   EnvQueue queue = engine.arena.queue(which_queue);
+  WorkBench bench(engine.arena.layout());
   while (!stop.load(std::memory_order_acquire)) {
     uint32_t env = 0;
     if (!queue.try_pop(&env)) {
@@ -91,9 +101,9 @@ inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns) {
       continue;
     }
     session->enter();
-    uint64_t ticks = read_ticks();
+    bench.ticks = read_ticks();
     do {
-      serve(engine, env, &ticks);
+      serve(engine, env, &bench);
     } while (!stop.load(std::memory_order_acquire) && queue.try_pop(&env));
     session->leave();
   }

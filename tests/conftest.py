@@ -24,13 +24,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """ENVPOOL_WRAP_HOME of this run; tests that need an empty one set their own."""
-    before = os.environ.get("ENVPOOL_WRAP_HOME")
     folder = tmp_path_factory.mktemp("home")
-    os.environ["ENVPOOL_WRAP_HOME"] = str(folder)
-    yield folder
-    os.environ.pop("ENVPOOL_WRAP_HOME")
-    if before is not None:
-        os.environ["ENVPOOL_WRAP_HOME"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENVPOOL_WRAP_HOME", str(folder))
+        patch.setenv(envs.GATES, str(tmp_path_factory.mktemp("gates")))
+        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -48,24 +46,39 @@ def task_id(home: Path) -> Callable[[type], str]:
 
 @pytest.fixture
 def make(task_id: Callable[[type], str]) -> Iterator[Callable[..., Any]]:
-    """`make(cls, env_type="gym", **config)` makes a pool that is closed after the test."""
+    """`make(cls, env_type="gym", backend="inline", **config)`: a pool that is closed after the test."""
     pools: list[Any] = []
 
-    def make_pool(cls: type, env_type: str = "gym", **config: Any) -> Any:
-        pools.append(envpool_wrap.make(task_id(cls), env_type=env_type, **config))
+    def make_pool(cls: type, env_type: str = "gym", backend: str = "inline", **config: Any) -> Any:
+        pools.append(envpool_wrap.make(task_id(cls), env_type=env_type, backend=backend, **config))
         return pools[-1]
 
     yield make_pool
     envs.Gated.open_all()
-    for pool in pools:
-        pool.close()
+    try:
+        for pool in pools:
+            pool.close()
+    finally:
+        envs.Gated.remove_all()
 
 
-@pytest.fixture(params=["inline", "thread"])
+@pytest.fixture(params=["inline", "thread", "process"])
 def backend(request: pytest.FixtureRequest) -> str:
     """Every backend in turn."""
     name: str = request.param
     return name
+
+
+@pytest.fixture(params=["thread", "process"])
+def apart(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Settings of a pool whose caller steps nothing, with a worker for each of two envs, on each backend."""
+    return {"backend": request.param, "num_threads": 2, "caller_steps": False}
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> envs.Journal:
+    """Where envs of any process write down that they were closed."""
+    return envs.Journal(tmp_path / "journal")
 
 
 @pytest.fixture(scope="session")

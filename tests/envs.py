@@ -5,7 +5,9 @@ Each distinct class costs a compilation of about five seconds: use one of these 
 
 from __future__ import annotations
 
-import threading
+import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -15,16 +17,30 @@ from gymnasium import spaces
 from envpool_protocol import EnvPoolProtocol
 
 
+@dataclass(frozen=True)
+class Journal:
+    """A file to which envs of any process add their ids."""
+
+    path: Path
+
+    def add(self, env_id: int) -> None:
+        with self.path.open("a") as file:
+            file.write(f"{env_id}\n")
+
+    @property
+    def ids(self) -> list[int]:
+        return [int(line) for line in self.path.read_text().split()] if self.path.exists() else []
+
+
 class Counting(EnvPoolProtocol):
     """obs float32 [envid, t, last action]; ends after 2 + envid steps; reward 10 t + envid."""
 
-    def __init__(self, envid: int, ends_after: int | None = None) -> None:
-        self.envid = envid
+    def __init__(self, envid: int, ends_after: int | None = None, closes: Journal | None = None) -> None:
+        self.envid, self.closes = envid, closes
         self.ends_after = 2 + envid if ends_after is None else ends_after
         self.observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.called: list[str] = []
-        self.closed = False
         self.t, self.last = 0, 0.0
 
     def _reset_envpool(self) -> None:
@@ -51,7 +67,8 @@ class Counting(EnvPoolProtocol):
         return np.full((2, 3, 3), self.envid, np.uint8)
 
     def _close_envpool(self) -> None:
-        self.closed = True
+        if self.closes is not None:
+            self.closes.add(self.envid)
 
 
 def idle_actions(cls: type, rows: int) -> Any:
@@ -59,44 +76,72 @@ def idle_actions(cls: type, rows: int) -> Any:
     return np.zeros((rows, 1), np.float32) if cls is Counting else np.zeros(rows, np.int64)
 
 
-class Gated(EnvPoolProtocol):
-    """A step of env i returns only once gate i is open: tests decide who finishes when, without sleeping."""
+GATES = "GATED_ENVS"  # environment variable: the folder of the gates, for all processes of a run
 
-    gates: ClassVar[dict[int, threading.Event]] = {}
-    entered: ClassVar[dict[int, threading.Event]] = {}
+
+class Gated(EnvPoolProtocol):
+    """A step of env i returns only once gate i is open: tests decide who finishes when, without sleeping.
+
+    Works from any process: a gate is a FIFO, and to open one end of it blocks until the other end is open.
+    A step rings the bell, which is a FIFO too, before it waits.
+    """
+
+    _bells: ClassVar[dict[int, int]] = {}
+    _opened: ClassVar[dict[int, int]] = {}
 
     @classmethod
     def shut(cls, *env_ids: int) -> None:
         """Close the gates of these envs."""
         for env_id in env_ids:
-            cls.gates[env_id], cls.entered[env_id] = threading.Event(), threading.Event()
+            os.mkfifo(_gate(env_id))
+            os.mkfifo(_bell(env_id))
+            cls._bells[env_id] = os.open(_bell(env_id), os.O_RDWR)
+
+    @classmethod
+    def await_entered(cls, env_id: int) -> None:
+        """Wait until this env is inside a step, once per step."""
+        assert os.read(cls._bells[env_id], 1) == b"!"
 
     @classmethod
     def open(cls, *env_ids: int) -> None:
         """Let these envs pass, now and later."""
         for env_id in env_ids:
-            cls.gates[env_id].set()
+            if env_id not in cls._opened:
+                cls._opened[env_id] = os.open(_gate(env_id), os.O_RDWR)
 
     @classmethod
     def open_all(cls) -> None:
-        cls.open(*cls.gates)
-        cls.gates.clear()
+        """Let all envs pass, for ever."""
+        cls.open(*cls._bells)
+
+    @classmethod
+    def remove_all(cls) -> None:
+        """No gates are left. Only when no env waits."""
+        for env_id, bell in cls._bells.items():
+            _gate(env_id).unlink()
+            _bell(env_id).unlink()
+            os.close(bell)
+        for gate in cls._opened.values():
+            os.close(gate)
+        cls._bells.clear()
+        cls._opened.clear()
 
     def __init__(self, envid: int) -> None:
         self.envid, self.t = envid, 0
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.action_space = spaces.Discrete(5, start=-2)
+        self.gate, self.bell = str(_gate(envid)), str(_bell(envid))
 
     def _reset_envpool(self) -> None:
         self.t = 0
 
     def _step_envpool(self, action: Any) -> None:
         self.t += 1
-        gate = self.gates.get(self.envid)
-        if gate is not None:
-            self.entered[self.envid].set()
-            if not gate.wait(60):
-                raise TimeoutError(f"gate {self.envid} stayed shut")
+        if os.path.exists(self.gate):
+            with open(self.bell, "wb", buffering=0) as bell:
+                bell.write(b"!")
+            with open(self.gate, "rb", buffering=0):
+                pass
 
     def _make_obs_envpool(self) -> Any:
         return np.array([self.envid, self.t], np.float64)
@@ -106,6 +151,14 @@ class Gated(EnvPoolProtocol):
 
     def _reward_envpool(self) -> float:
         return float(self.t)
+
+
+def _gate(env_id: int) -> Path:
+    return Path(os.environ.get(GATES, "."), f"gate-{env_id}")
+
+
+def _bell(env_id: int) -> Path:
+    return Path(os.environ.get(GATES, "."), f"bell-{env_id}")
 
 
 class Faulty(EnvPoolProtocol):

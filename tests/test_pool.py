@@ -592,57 +592,6 @@ def test_render_mode_does_not_reach_an_env_that_takes_it(make: Any, monkeypatch:
 # The envs themselves
 
 
-def test_frames_are_those_of_other_envs(make: Any, backend: str) -> None:
-    pool = make(Counting, num_envs=3, backend=backend)
-    frames = pool.render()
-    assert (frames.shape, frames.dtype) == ((3, 2, 3, 3), np.uint8)
-    assert frames[:, 0, 0, 0].tolist() == [0, 1, 2]
-    assert pool.render(env_id=[2]).shape == (1, 2, 3, 3)
-    with pytest.raises(NotImplementedError, match="Faulty does not define _render_envpool"):
-        make(Faulty).render()
-
-
-def test_call_get_and_set_reach_another_env(make: Any, backend: str) -> None:
-    pool = make(Counting, num_envs=3, backend=backend)
-    pool.set_attr("mark", [1, 2])
-    pool.set_attr("mark", "x", env_id=1)
-    assert pool.get_attr("mark") == [[1, 2], "x", [1, 2]]
-    assert pool.get_attr("envid", env_id=[2, 0]) == [2, 0]
-    assert pool.call("_done_envpool", env_id=2) == [False]
-    assert pool.call("__getattribute__", "envid") == [0, 1, 2]
-    with pytest.raises(AttributeError, match="nothing"):
-        pool.get_attr("nothing")
-
-
-@pytest.mark.parametrize("env_id", [3, -1, [0, 3], 0.5, True, "a", [], [[0, 1]], [0, [1, 2]]])
-def test_a_bad_env_id_reaches_an_env(make: Any, env_id: Any) -> None:
-    pool = make(Counting, num_envs=3)
-    for use in (
-        lambda: pool.get_attr("t", env_id),
-        lambda: pool.set_attr("t", 5, env_id),
-        lambda: pool.call("_reset_envpool", env_id=env_id),
-        lambda: pool.render(env_id),
-        lambda: pool.reset(env_id),
-        lambda: pool.reset(env_id, seed=3),
-        lambda: pool.send(np.zeros((1, 1), np.float32), env_id),
-    ):
-        with pytest.raises(ActionError, match="env_id"):
-            use()
-    assert pool.get_attr("called") == [[], [], []]
-
-
-def test_an_env_that_is_in_flight_is_touched(make: Any, backend: str) -> None:
-    pool = make(Counting, num_envs=3, backend=backend)
-    pool.reset()
-    pool.send(idle_actions(Counting, 1), [1])
-    assert pool.get_attr("t", env_id=[0, 2]) == [0, 0]
-    for use in (lambda: pool.get_attr("t"), lambda: pool.set_attr("t", 9), lambda: pool.render([0, 1])):
-        with pytest.raises(PendingCallError, match="env 1 is in flight"):
-            use()
-    pool.recv()
-    assert pool.get_attr("t") == [0, 1, 0]
-
-
 def test_facts_of_a_pool_are_wrong(make: Any, backend: str) -> None:
     pool = make(Counting, num_envs=3, batch_size=2, backend=backend)
     assert (len(pool), pool.is_async, pool.config["batch_size"]) == (3, True, 2)

@@ -1,0 +1,219 @@
+"""`call`, `get_attr`, `set_attr` and `render`: they run on the env's own worker, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from envs import Counting, Faulty, Gated, idle_actions
+
+from envpool_protocol.errors import ActionError, PendingCallError, PoolClosedError
+
+
+class Homebody:
+    """Can be pickled, but made again only in a process other than `home`."""
+
+    def __init__(self, home: int) -> None:
+        self.home = home
+
+    def __reduce__(self) -> Any:
+        return _remake, (self.home,)
+
+
+def _remake(home: int) -> Homebody:
+    if os.getpid() == home:
+        raise ImportError("no module named 'only_the_worker_has_it'")
+    return Homebody(home)
+
+
+def test_frames_are_those_of_other_envs(make: Any, backend: str) -> None:
+    pool = make(Counting, num_envs=3, backend=backend)
+    frames = pool.render()
+    assert (frames.shape, frames.dtype) == ((3, 2, 3, 3), np.uint8)
+    assert frames[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert pool.render(env_id=[2]).shape == (1, 2, 3, 3)
+    with pytest.raises(NotImplementedError, match="Faulty does not define _render_envpool"):
+        make(Faulty, num_envs=2, backend=backend).render()
+
+
+def test_call_get_and_set_reach_another_env(make: Any, backend: str) -> None:
+    pool = make(Counting, num_envs=3, backend=backend)
+    pool.set_attr("mark", [1, 2])
+    pool.set_attr("mark", "x", env_id=1)
+    assert pool.get_attr("mark") == [[1, 2], "x", [1, 2]]
+    assert pool.get_attr("envid", env_id=[2, 0]) == [2, 0]
+    assert pool.call("_done_envpool", env_id=2) == [False]
+    assert pool.call("__getattribute__", "envid") == [0, 1, 2]
+
+
+def test_a_call_runs_elsewhere_than_its_env_steps(make: Any) -> None:
+    pool = make(Counting, num_envs=4, backend="process", num_threads=3, caller_steps=False)
+    pool.set_attr("pid", os.getpid)
+    pids = pool.call("pid")
+    assert len({*pids, os.getpid()}) == 4
+    pool.set_attr("_reward_envpool", os.getpid)
+    pool.reset()
+    assert pool.step(idle_actions(Counting, 4))[1].tolist() == np.float32(pids).tolist()
+
+
+def test_what_a_call_raises_is_hidden(make: Any, backend: str) -> None:
+    pool = make(Counting, num_envs=3, backend=backend)
+    with pytest.raises(AttributeError, match="nothing") as caught:
+        pool.get_attr("nothing", env_id=[0, 2])
+    assert caught.value.__notes__[0] == "in env 0"
+    pool.set_attr("fail", _fail, env_id=2)
+    with pytest.raises(KeyError) as raised:
+        pool.call("fail", 7, env_id=[2])
+    assert raised.value.args == (7,)
+    notes = raised.value.__notes__
+    assert notes[0] == "in env 2"
+    if backend == "process":  # its frames are in another process
+        assert "raise KeyError(number)" in notes[1]
+    assert pool.get_attr("envid") == [0, 1, 2]
+
+
+def test_one_env_that_raises_loses_the_call_of_the_others(make: Any, backend: str) -> None:
+    pool = make(Counting, num_envs=3, backend=backend)
+    pool.set_attr("called", None, env_id=1)
+    with pytest.raises(AttributeError, match="NoneType"):
+        pool.call("_reset_envpool")
+    assert pool.get_attr("called") == [["reset"], None, ["reset"]]
+
+
+@pytest.mark.parametrize("env_id", [3, -1, [0, 3], 0.5, True, "a", [], [[0, 1]], [0, [1, 2]]])
+def test_a_bad_env_id_reaches_an_env(make: Any, env_id: Any) -> None:
+    pool = make(Counting, num_envs=3)
+    for use in (
+        lambda: pool.get_attr("t", env_id),
+        lambda: pool.set_attr("t", 5, env_id),
+        lambda: pool.call("_reset_envpool", env_id=env_id),
+        lambda: pool.render(env_id),
+        lambda: pool.reset(env_id),
+        lambda: pool.reset(env_id, seed=3),
+        lambda: pool.send(np.zeros((1, 1), np.float32), env_id),
+    ):
+        with pytest.raises(ActionError, match="env_id"):
+            use()
+    assert pool.get_attr("called") == [[], [], []]
+
+
+def test_an_env_that_is_in_flight_is_touched(make: Any, backend: str) -> None:
+    pool = make(Counting, num_envs=3, backend=backend)
+    pool.reset()
+    pool.send(idle_actions(Counting, 1), [1])
+    assert pool.get_attr("t", env_id=[0, 2]) == [0, 0]
+    for use in (lambda: pool.get_attr("t"), lambda: pool.set_attr("t", 9), lambda: pool.render([0, 1])):
+        with pytest.raises(PendingCallError, match="env 1 is in flight"):
+            use()
+    pool.recv()
+    assert pool.get_attr("t") == [0, 1, 0]
+
+
+def test_a_call_waits_for_envs_that_it_does_not_ask(make: Any, apart: Any) -> None:
+    pool = make(Gated, num_envs=2, **apart)
+    pool.reset()
+    Gated.shut(0)
+    pool.send(np.zeros(1, int), [0])
+    Gated.await_entered(0)
+    assert pool.get_attr("envid", env_id=1) == [1]
+    Gated.open(0)
+    assert pool.recv()[0].tolist() == [[0, 1]]
+
+
+def test_a_closed_pool_is_called(make: Any, backend: str) -> None:
+    pool = make(Counting, num_envs=2, backend=backend)
+    pool.close()
+    for use in (lambda: pool.call("x"), lambda: pool.get_attr("x"), lambda: pool.set_attr("x", 1)):
+        with pytest.raises(PoolClosedError):
+            use()
+
+
+# What cannot cross to another process
+
+
+class Rooted:
+    """Cannot be pickled."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("rooted here")
+
+
+def test_a_value_that_cannot_be_sent_turns_up_in_the_next_reset(make: Any) -> None:
+    pool = make(Faulty, num_envs=4, backend="process", num_threads=2)
+    value = Rooted()
+    with pytest.raises(TypeError, match="cannot be sent to another process: rooted here"):
+        pool.set_attr("mark", value)
+    gone = weakref.ref(value)
+    del value
+    assert gone() is None, "it waits for the env's next request"
+    pool.reset()
+    assert pool.get_attr("options") == [{}] * 4
+    assert pool.get_attr("t") == [0] * 4
+
+
+def test_options_that_cannot_be_sent_turn_up_in_the_next_reset(make: Any) -> None:
+    pool = make(Faulty, num_envs=4, backend="process", num_threads=2, seed=7)
+    pool.reset()
+    with pytest.raises(TypeError, match="cannot be sent to another process"):
+        pool.reset(options={"level": Rooted()}, seed=100)
+    pool.reset()
+    assert pool.get_attr("options") == [{}] * 4
+    assert pool.get_attr("seeds") == [[7], [8], [9], [10]]
+
+
+def test_a_result_that_cannot_be_sent_ends_the_worker(make: Any) -> None:
+    pool = make(Faulty, num_envs=4, backend="process", num_threads=2)
+    pool.set_attr("mark", 5)
+    pool.set_attr("make_lock", threading.Lock, env_id=3)
+    with pytest.raises(TypeError, match="cannot be sent to another process") as caught:
+        pool.call("make_lock", env_id=3)
+    assert caught.value.__notes__[0] == "in env 3"
+    assert pool.get_attr("mark") == [5] * 4
+
+
+def test_a_result_that_cannot_be_read_is_left_for_the_next_batch(make: Any) -> None:
+    pool = make(Faulty, num_envs=4, backend="process", num_threads=3, caller_steps=False)
+    pool.reset()
+    pool.set_attr("make", _Maker(os.getpid()))
+    with pytest.raises(ImportError, match="only_the_worker_has_it"):
+        pool.call("make")
+    pool.step(np.zeros(1, int), [0])
+    info = pool.step(np.zeros(4, int))[4]
+    assert info["_t"].tolist() == [True, False, False, False]
+    assert pool.get_attr("envid") == [0, 1, 2, 3]
+
+
+def test_an_interrupted_call_is_taken_for_an_info(make: Any, apart: Any) -> None:
+    pool = make(Faulty, num_envs=2, **apart)
+    gated = make(Gated, num_envs=1)  # for its gate
+    pool.reset()
+    pool.step(np.zeros(1, int), [1])
+    Gated.shut(0)
+    step = gated.get_attr("_step_envpool")[0]
+    pool.set_attr("wait", step)
+    interrupt = threading.Thread(target=lambda: (Gated.await_entered(0), os.kill(os.getpid(), signal.SIGINT)))
+    with pytest.raises(KeyboardInterrupt):
+        interrupt.start()
+        pool.call("wait", 0)
+    interrupt.join()
+    Gated.open(0)
+    info = pool.step(np.zeros(2, int))[4]
+    assert info["_t"].tolist() == [False, True]
+    assert pool.get_attr("envid") == [0, 1]
+
+
+class _Maker:
+    def __init__(self, home: int) -> None:
+        self.home = home
+
+    def __call__(self) -> Homebody:
+        return Homebody(self.home)
+
+
+def _fail(number: int) -> None:
+    raise KeyError(number)
