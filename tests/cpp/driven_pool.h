@@ -4,7 +4,9 @@
 // the pool opens all gates and ends its workers.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -18,6 +20,29 @@
 namespace envpool {
 
 using Ids = std::vector<int32_t>;
+
+struct Refusal {
+  FaultKind kind;
+  std::string message;
+};
+
+inline Refusal refusal(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Fault& fault) {
+    return {fault.kind, fault.what()};
+  }
+  check::fail(__FILE__, __LINE__, "nothing was refused");
+}
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+inline Ids sorted(Ids ids) {
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
 
 struct Received {
   std::vector<FakeRow> rows;

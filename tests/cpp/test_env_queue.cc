@@ -117,6 +117,28 @@ TEST(env_queue_gives_each_env_to_one_of_four_takers_with_every_cell_in_use) { ta
 TEST(env_queue_gives_each_env_to_one_of_three_takers_with_odd_sizes) { take_each_env_once(13, 3, 400); }
 TEST(env_queue_survives_more_takers_than_envs) { take_each_env_once(1, 4, 1000); }
 
+TEST(env_queue_drained_by_four_at_once_gives_no_env_twice) {
+  constexpr uint32_t kEnvs = 4096, kRounds = 20, kTakers = 4;
+  OwnQueue own(kEnvs);
+  std::vector<uint32_t> all(kEnvs);
+  std::iota(all.begin(), all.end(), 0);
+  for (uint32_t round = 0; round < kRounds; ++round) {
+    own.queue.push(all.data(), all.size());
+    std::atomic<bool> go{false};
+    std::vector<std::atomic<uint32_t>> taken(kEnvs);
+    std::vector<std::thread> takers;
+    for (uint32_t i = 0; i < kTakers; ++i) {
+      takers.emplace_back([&] {
+        while (!go.load()) std::this_thread::yield();
+        for (uint32_t env = 0; own.queue.try_pop(&env);) taken[env].fetch_add(1, std::memory_order_relaxed);
+      });
+    }
+    go.store(true);
+    for (auto& taker : takers) taker.join();
+    for (const auto& times : taken) CHECK_EQ(times.load(), 1);
+  }
+}
+
 TEST(env_queue_push_wakes_a_sleeper_every_time) {
   OwnQueue own(2);
   std::atomic<uint32_t> popped{0};
