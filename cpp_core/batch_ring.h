@@ -47,6 +47,11 @@ class BatchRing {
     return true;
   }
 
+  bool has_room() const {
+    std::lock_guard lock(mutex_);
+    return !free_.empty() || touched_ < size_;
+  }
+
   // Whether one more batch may stay with the user.
   bool try_hold() {
     std::lock_guard lock(mutex_);

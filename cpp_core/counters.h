@@ -16,6 +16,12 @@
 
 namespace envpool {
 
+// Adds to a count that has one writer at a time; it is atomic only to keep the reader's view whole.
+template <typename T>
+void bump(std::atomic<T>& count, T by) {
+  count.store(count.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+
 // Steps of one env by duration: bucket b counts those of 2^(b-1) to 2^b - 1 ticks.
 struct alignas(kCacheLine) StepTimes {
   static constexpr size_t kBuckets = 44;  // up to some hours
@@ -26,13 +32,6 @@ struct alignas(kCacheLine) StepTimes {
     const auto width = static_cast<size_t>(std::bit_width(duration));
     bump(buckets[width < kBuckets ? width : kBuckets - 1], 1U);
     bump(ticks, duration);
-  }
-
- private:
-  // A plain add: there is one writer, and the atomic only keeps the reader's view whole.
-  template <typename T>
-  static void bump(std::atomic<T>& count, T by) {
-    count.store(count.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
   }
 };
 

@@ -83,6 +83,11 @@ class EnvPool {
     if (!wrong.empty()) throw Fault(FaultKind::kActionError, wrong);
   }
 
+  // Throws kPendingCallError when no more batches may be in flight.
+  void check_room() const {
+    if (!is_async() && !ring_->has_room()) throw_too_many_pending();
+  }
+
   // Hands checked envs to the workers; their actions lie in the arena already.
   void submit(Request request, const int32_t* envs, uint32_t count) {
     uint32_t block = kNoBlock;

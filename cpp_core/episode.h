@@ -39,7 +39,7 @@ inline void write_failed_row(Arena& arena, const Row& row, uint32_t env) {
   for (uint32_t leaf = kFirstObs; leaf < layout.state.size(); ++leaf) clear_leaf(row, layout, leaf);
   write_engine_leaves(row, env, slot.elapsed_step, kLast, StepFlags{.truncated = true});
   slot.needs_reset = true;
-  ++slot.episodes;
+  bump<uint64_t>(slot.episodes, 1);
 }
 
 // Resets or steps `env` as its slot asks and fills its row, whatever happens.
@@ -52,14 +52,16 @@ inline Outcome play(Arena& arena, Stepper& stepper, int32_t max_episode_steps, u
   Outcome outcome;
   if (is_reset) {
     slot.elapsed_step = 0;
-    outcome = stepper.reset(env, slot.reseed ? &slot.seed : nullptr, claim, &flags);
+    outcome = slot.built ? Outcome::kOk : stepper.build(env);  // again, when that failed before
+    slot.built = outcome == Outcome::kOk;
+    if (slot.built) outcome = stepper.reset(env, slot.reseed ? &slot.seed : nullptr, claim, &flags);
     if (outcome == Outcome::kOk) slot.reseed = false;
     flags.terminated = flags.truncated = false;
   } else {
     outcome = stepper.step(env, arena.action(env), claim, &flags);
     if (outcome == Outcome::kOk) {
       ++slot.elapsed_step;
-      ++slot.steps;
+      bump<uint64_t>(slot.steps, 1);
     }
     if (slot.elapsed_step >= max_episode_steps) flags.truncated = true;
   }
@@ -73,7 +75,7 @@ inline Outcome play(Arena& arena, Stepper& stepper, int32_t max_episode_steps, u
   }
   if (is_reset) clear_leaf(row, layout, kReward);
   const bool done = flags.terminated || flags.truncated;
-  if (done) ++slot.episodes;
+  if (done) bump<uint64_t>(slot.episodes, 1);
   slot.needs_reset = done;
   write_engine_leaves(row, env, slot.elapsed_step, done ? kLast : is_reset ? kFirst : kMid, flags);
   claim.settle();

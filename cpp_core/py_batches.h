@@ -71,7 +71,12 @@ inline py::tuple hand_out(const std::shared_ptr<BatchRing>& ring, const ReadyBat
   const Layout& layout = ring->arena().layout();
   *copied = !ring->try_hold();
   py::object base;
-  if (!*copied) base = Lent::capsule(ring, batch.block);
+  try {
+    if (!*copied) base = Lent::capsule(ring, batch.block);
+  } catch (...) {
+    ring->release(batch.block, /*was_held=*/true);
+    throw;
+  }
   py::tuple arrays(view.leaves.size() + extra);
   for (size_t i = 0; i < view.leaves.size(); ++i) {
     const EnvpoolLeaf& leaf = layout.state[view.leaves[i]];

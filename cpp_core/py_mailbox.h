@@ -31,8 +31,9 @@ class Mailbox {
  public:
   virtual ~Mailbox() = default;
   virtual void put(uint32_t env, py::object object) = 0;
-  // An empty object when there is no letter.
+  // An empty object when there is no letter. Throws what reading it raises; it is gone then too.
   virtual py::object take(uint32_t env) = 0;
+  virtual void drop(uint32_t env) = 0;
   virtual void clear() {}
 };
 
@@ -41,6 +42,7 @@ class LocalMailbox final : public Mailbox {
   explicit LocalMailbox(uint32_t num_envs) : letters_(num_envs) {}
   void put(uint32_t env, py::object object) override { letters_[env] = std::move(object); }
   py::object take(uint32_t env) override { return std::exchange(letters_[env], py::object()); }
+  void drop(uint32_t env) override { letters_[env] = py::object(); }
   void clear() override {
     for (auto& letter : letters_) letter = py::object();
   }
@@ -82,6 +84,8 @@ class FileMailbox final : public Mailbox {
     });
     return letters().attr("loads")(bytes);
   }
+
+  void drop(uint32_t env) override { arena_.slot(env).*place_ = {}; }
 
  private:
   struct Stretch {

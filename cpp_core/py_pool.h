@@ -119,21 +119,14 @@ class PyPool {
   void reset(const py::object& env_id, const py::object& seeds, const py::object& options) {
     const Inside inside(this);
     const auto& envs = idle_envs(env_id);
+    revive(envs);
+    if (!options.is_none()) post(envs, py::cast<std::vector<py::object>>(options));
     if (!seeds.is_none()) {
       const auto values = py::cast<std::vector<std::optional<int64_t>>>(seeds);
       for (size_t i = 0; i < envs.size(); ++i) {
         if (values.at(i)) set_seed(static_cast<uint32_t>(envs[i]), values.at(i));
       }
     }
-    if (!options.is_none()) {
-      const auto values = py::cast<std::vector<py::object>>(options);
-      for (size_t i = 0; i < envs.size(); ++i) {
-        if (values.at(i).is_none()) continue;
-        const auto env = static_cast<uint32_t>(envs[i]);
-        inbox_of(env).put(env, values.at(i));
-      }
-    }
-    revive(envs);
     pool_.submit(Request::kReset, envs.data(), static_cast<uint32_t>(envs.size()));
   }
 
@@ -167,7 +160,7 @@ class PyPool {
     }
     for (const int32_t env : idle_envs(env_id)) envs.push_back(static_cast<uint32_t>(env));
     revive(chosen_envs(env_id));
-    for (const uint32_t env : envs) inbox_of(env).put(env, function);
+    post(chosen_envs(env_id), std::vector<py::object>(envs.size(), function));
     py::list results;
     py::list failures = run_errand(Request::kApply, envs, [&](uint32_t env, const py::object& letter) {
       results.append(py::reinterpret_borrow<py::list>(letter)[0]);
@@ -214,8 +207,8 @@ class PyPool {
     const double second = rate_.seconds_per_tick();
     py::list steps, episodes, histograms, step_seconds, idle;
     for (uint32_t env = 0; env < layout().num_envs; ++env) {
-      steps.append(pool_.arena().slot(env).steps);
-      episodes.append(pool_.arena().slot(env).episodes);
+      steps.append(pool_.arena().slot(env).steps.load(std::memory_order_relaxed));
+      episodes.append(pool_.arena().slot(env).episodes.load(std::memory_order_relaxed));
       const StepTimes& times = pool_.arena().step_times(env);
       py::list buckets;
       for (const auto& bucket : times.buckets) buckets.append(bucket.load(std::memory_order_relaxed));
@@ -340,9 +333,9 @@ class PyPool {
 
   const std::vector<int32_t>& idle_envs(const py::object& env_id) {
     const auto& envs = chosen_envs(env_id);
-    const auto done = [this] { return pool_.errand_done(); };
-    if (!done()) drive(done, std::nullopt);  // one that was interrupted
+    finish_errand();
     pool_.check_idle(envs.data(), envs.size());
+    pool_.check_room();
     return envs;
   }
 
@@ -351,9 +344,31 @@ class PyPool {
     return run_errand(Request::kBuild, envs, [](uint32_t, const py::object&) {});
   }
 
+  // Puts a letter, unless it is None, into the inbox of each env: all of them or none.
+  void post(const std::vector<int32_t>& envs, const std::vector<py::object>& letters) {
+    try {
+      for (size_t i = 0; i < envs.size(); ++i) {
+        const auto env = static_cast<uint32_t>(envs[i]);
+        if (!letters.at(i).is_none()) inbox_of(env).put(env, letters[i]);
+      }
+    } catch (...) {
+      for (const int32_t env : envs) inbox_of(static_cast<uint32_t>(env)).drop(static_cast<uint32_t>(env));
+      throw;
+    }
+  }
+
+  // The rest of an errand that was interrupted, or whose letters could not all be read: nobody asks for it.
+  void finish_errand() {
+    if (errand_.empty()) return;
+    drive([this] { return pool_.errand_done(); }, std::nullopt);
+    for (const uint32_t env : errand_) outbox_of(env).drop(env);
+    errand_.clear();
+  }
+
   // Runs an errand to its end, and gives the letter of each env that has one and did not fail to `take`.
   template <typename Take>
   py::list run_errand(Request request, const std::vector<uint32_t>& envs, const Take& take) {
+    errand_ = envs;
     pool_.start_errand(request, envs);
     drive([this] { return pool_.errand_done(); }, std::nullopt);
     py::list failures;
@@ -362,6 +377,7 @@ class PyPool {
           pool_.errand_failed() || request == Request::kApply ? letter_of(env) : py::object();
       if (letter && !add_failure(env, env, letter, &failures)) take(env, letter);
     }
+    errand_.clear();
     return failures;
   }
 
@@ -446,7 +462,7 @@ class PyPool {
     const auto now = Clock::now().time_since_epoch().count();
     for (uint32_t env = 0; env < layout().num_envs; ++env) {
       const Slot& slot = pool_.arena().slot(env);
-      const SlotState state = slot.state.load(std::memory_order_relaxed);
+      const SlotState state = slot.state.load(std::memory_order_acquire);
       waiting += state == SlotState::kDue ? 1 : 0;
       if (state != SlotState::kRunning) continue;
       const double seconds =
@@ -481,7 +497,14 @@ class PyPool {
     for (uint32_t row = 0; row < batch.rows; ++row) {
       const auto env = static_cast<uint32_t>(
           *reinterpret_cast<int32_t*>(pool_.arena().row(batch.block, row).leaf(kEnvId)));
-      const py::object letter = letter_of(env);
+      py::object letter;
+      try {
+        letter = letter_of(env);
+      } catch (py::error_already_set& error) {  // an info that cannot be made again in this process
+        const int32_t elapsed = pool_.arena().slot(env).elapsed_step;
+        write_failed_row(pool_.arena(), pool_.arena().row(batch.block, row), env);
+        letter = py::make_tuple(kHookNames[kInfoHook], elapsed, py::none(), error.value(), py::none());
+      }
       const bool failed = add_failure(env, row, letter, &failures);
       if (batch.infos) infos.append(letter && !failed ? letter : py::none());
     }
@@ -538,6 +561,7 @@ class PyPool {
   std::unique_ptr<FileMailbox> file_inbox_;
   std::vector<std::unique_ptr<FileMailbox>> file_outboxes_;
   py::object processes_;
+  std::vector<uint32_t> errand_;  // the envs of one that is not over, or whose letters are not all taken
   std::vector<uint32_t> dead_queues_;
   std::vector<std::optional<int64_t>> seeds_;
   std::vector<py::object> deaths_;  // of envs whose worker process died, until the caller is told

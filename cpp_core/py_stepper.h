@@ -82,6 +82,7 @@ class PyStepper final : public Stepper {
   std::unique_ptr<Session> open_session() override { return std::make_unique<GilSession>(); }
 
   Outcome build(uint32_t id) override {
+    envs_[id].object = py::object();  // the one before is gone before its successor is there
     PyObject* number = PyLong_FromUnsignedLong(id);
     PyObject* made = number == nullptr
                          ? nullptr

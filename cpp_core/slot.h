@@ -65,8 +65,8 @@ struct alignas(kCacheLine) Slot {
   bool built;
   bool needs_reset;  // the next step is a reset: nothing ran yet, or the episode ended
   int32_t elapsed_step;
-  uint64_t steps;
-  uint64_t episodes;
+  std::atomic<uint64_t> steps;
+  std::atomic<uint64_t> episodes;
   std::atomic<int64_t> started_ns;  // when the worker took it, on Clock; kept only for pools with a timeout
   // Written by both, each in its own turn.
   std::atomic<SlotState> state;
@@ -75,7 +75,7 @@ struct alignas(kCacheLine) Slot {
     SlotState to = SlotState::kIdle;
     [[maybe_unused]] const bool allowed = next_slot_state(state.load(std::memory_order_relaxed), event, &to);
     assert(allowed);
-    state.store(to, std::memory_order_relaxed);
+    state.store(to, std::memory_order_release);  // with what an observer reads next: started_ns
   }
 };
 static_assert(sizeof(Slot) == 2 * kCacheLine, "a line of the caller's and a line of the worker's");

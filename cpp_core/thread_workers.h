@@ -25,7 +25,8 @@ namespace envpool {
 
 class ThreadWorkers {
  public:
-  // affinity_offset < 0: no pinning; else worker i is pinned to core (offset + i) modulo the number of cores.
+  // affinity_offset < 0: no pinning; else worker i is pinned to the (offset + i)-th of the cores
+  // that this process may use, counted round and round.
   // When the system refuses a thread, those that started are stopped and its error is thrown.
   void start(const std::shared_ptr<Engine>& engine, uint32_t count, int64_t spin_ns,
              int32_t affinity_offset) {
@@ -91,11 +92,16 @@ class ThreadWorkers {
     const std::string name = "envpool-" + std::to_string(index);
     pthread_setname_np(thread.native_handle(), name.substr(0, 15).c_str());
     if (offset < 0) return;
-    cpu_set_t cores;
-    CPU_ZERO(&cores);
-    const uint32_t num_cores = std::max(1U, std::thread::hardware_concurrency());
-    CPU_SET((static_cast<uint32_t>(offset) + index) % num_cores, &cores);
-    pthread_setaffinity_np(thread.native_handle(), sizeof(cores), &cores);
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+    std::vector<int> cores;
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+      if (CPU_ISSET(core, &allowed)) cores.push_back(core);
+    }
+    cpu_set_t chosen;
+    CPU_ZERO(&chosen);
+    CPU_SET(cores[(static_cast<uint32_t>(offset) + index) % cores.size()], &chosen);
+    pthread_setaffinity_np(thread.native_handle(), sizeof(chosen), &chosen);
 #endif
   }
 

@@ -113,7 +113,7 @@ def compile_module(
     import pybind11
 
     configure = [
-        *(_tool("cmake"), "-S", str(sources), "-B", str(build), "-G", "Ninja", "-Wno-dev"),
+        *(_tool("cmake"), "-S", str(sources), "-B", str(build), "-G", "Ninja"),
         f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}",
         f"-DCMAKE_CXX_COMPILER={';'.join((compiler.path, *compiler.arguments))}",
         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",

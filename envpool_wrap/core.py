@@ -36,9 +36,9 @@ class OpenCore:
     pool: _core.Pool
     processes: Processes | None
 
-    def close(self, timeout: float = CLOSE_DEADLINE) -> tuple[bool, list[tuple[Any, ...]]]:
+    def close(self) -> tuple[bool, list[tuple[Any, ...]]]:
         """Close every env and end every worker: (whether all threads ended, failures of close hooks)."""
-        start = time.monotonic()
+        start, timeout = time.monotonic(), CLOSE_DEADLINE
         try:
             return self.pool.close(timeout)
         except ForkedPoolError:

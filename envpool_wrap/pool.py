@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from envpool_protocol import _core
 from envpool_protocol.errors import ActionError, ForkedPoolError, PoolTimeout
 from envpool_protocol.sources import Description, Source
+from envpool_wrap import core
 from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig, Seeds, seeds_of
-from envpool_wrap.core import CLOSE_DEADLINE, OpenCore, env_factory, open_core, pickled
+from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
 from envpool_wrap.failures import failure_of, raise_failures
 from envpool_wrap.infos import batch_infos
 from envpool_wrap.nested import builder, flattener
@@ -191,7 +192,7 @@ class Pool:
         self._finalizer.detach()
         if not ended:
             raise PoolTimeout(
-                f"an env did not return within {CLOSE_DEADLINE:g} s of close(); its thread was left behind, "
+                f"an env did not return within {core.CLOSE_DEADLINE:g} s of close(); its thread was left behind, "
                 "since a thread cannot be ended from outside"
             )
         if failures:
