@@ -52,9 +52,7 @@ inline Outcome play(Arena& arena, Stepper& stepper, int32_t max_episode_steps, u
   Outcome outcome;
   if (is_reset) {
     slot.elapsed_step = 0;
-    outcome = slot.built ? Outcome::kOk : stepper.build(env);  // again, when that failed before
-    slot.built = outcome == Outcome::kOk;
-    if (slot.built) outcome = stepper.reset(env, slot.reseed ? &slot.seed : nullptr, claim, &flags);
+    outcome = stepper.reset(env, slot.reseed ? &slot.seed : nullptr, claim, &flags);
     if (outcome == Outcome::kOk) slot.reseed = false;
     flags.terminated = flags.truncated = false;
   } else {

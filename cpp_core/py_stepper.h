@@ -94,6 +94,10 @@ class PyStepper final : public Stepper {
   }
 
   Outcome reset(uint32_t id, const int64_t* seed, RowClaim& claim, StepFlags* flags) override {
+    if (!envs_[id].object) {  // it could not be built when its worker started, or after it failed
+      if (const Outcome built = build(id); built != Outcome::kOk) return built;
+      claim.set_built();
+    }
     EnvpoolCall call = call_for(id, claim);
     py::object options;
     if (!take_letter(id, &options)) return keep_failure(id, kResetHook, py::object(), claim.elapsed_step());

@@ -71,6 +71,7 @@ class RowClaim {
     index_ = index;
   }
   int32_t elapsed_step() const { return slot_.elapsed_step; }
+  void set_built() { slot_.built = true; }
 
  private:
   void claim() {
@@ -100,7 +101,7 @@ class RowClaim {
   }
 
   Arena& arena_;
-  const Slot& slot_;
+  Slot& slot_;
   const uint32_t env_;
   std::byte* const scratch_;
   uint32_t block_ = kNoBlock;

@@ -24,6 +24,7 @@ tree would catch. A message says what was given, what was expected, and what to 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ class EnvFailure:
 
     def __str__(self) -> str:
         kind = type(self.exception).__name__
-        where = f"env {self.env_id}: {self.hook} raised {kind}: {_text(self.exception)}"
+        where = f"env {self.env_id}: {self.hook} raised {kind}: {text_of(self.exception)}"
         if self.hook == WORKER:
             return f"env {self.env_id}: {self.exception}"
         facts = f"seed {self.seed}, elapsed_step {self.elapsed_step}, action {self.action!r}"
@@ -173,11 +174,12 @@ class ForkedPoolError(PoolError):
     """A pool was used in a forked child; make a new one there."""
 
 
-def _text(exception: BaseException) -> str:
-    try:
-        return str(exception)
-    except Exception:  # its own __str__ raised, which must not hide it
-        return repr(exception.args)
+def text_of(exception: BaseException) -> str:
+    """`str(exception)`, or the next best where its own code raises, which must not hide it."""
+    for text in (lambda: str(exception), lambda: repr(exception.args)):
+        with contextlib.suppress(Exception):
+            return text()
+    return "(no text: its __str__ raised)"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

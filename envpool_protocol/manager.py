@@ -6,10 +6,7 @@ CppWrapperGenerator.generate_envpool_wrap(MyEnv)   # about five seconds; at once
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -17,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, overload
 
-from envpool_protocol import compiler, generator, origins, records, resources
-from envpool_protocol.errors import BuildError, DuplicateEnvError, UnknownEnvError, nearest
+from envpool_protocol import generator, origins, records
+from envpool_protocol.building import build
+from envpool_protocol.errors import DuplicateEnvError, UnknownEnvError, nearest
 from envpool_protocol.sources import Description, Source, source_of
 
 AnyEnv = TypeVar("AnyEnv")
-
-# Read by CMake on its own account.
-_FLAG_VARIABLES = ("CXXFLAGS", "CPPFLAGS", "LDFLAGS")
 
 
 class EnvManager:
@@ -155,7 +150,7 @@ class CppWrapperGenerator:
         _say_if_taken_over(source.task_id, origin)
         modules = Path(output_dir).absolute() if output_dir else records.home() / "modules"
         report = report or (print if verbose else lambda line: None)
-        path, key, cached = _build(description, modules, force, report)
+        path, key, cached = build(description, modules, force, report)
         records.save(_record(source, origin, description, path, key))
         return GeneratedModule(source.task_id, path, key, cached, time.perf_counter() - start)
 
@@ -169,101 +164,6 @@ def unknown_message(task_id: Any) -> str:
     return (
         f"no env is called {task_id!r}.{hint} Generate one: CppWrapperGenerator.generate_envpool_wrap(MyEnv)"
     )
-
-
-def module_key(sources: dict[str, str], tool: compiler.Compiler) -> str:
-    """Hash of all that a compiled module depends on: change one and the key changes."""
-    import pybind11
-
-    from envpool_protocol import __version__, _core
-
-    digest = hashlib.sha256()
-    ingredients = [
-        *(f"{name}\n{text}" for name, text in sorted(sources.items())),
-        *(header.read_text("utf-8") for header in resources.headers()),
-        *(tool.path, *tool.arguments, tool.version),
-        *(f"{name}={os.environ.get(name, '')}" for name in _FLAG_VARIABLES),
-        *(compiler.extension_name(""), pybind11.__version__, __version__, str(_core.abi)),
-    ]
-    for ingredient in ingredients:
-        digest.update(f"{len(ingredient)}:{ingredient}".encode())
-    return digest.hexdigest()[:24]
-
-
-def _build(
-    description: Description, modules: Path, force: bool, report: Callable[[str], None]
-) -> tuple[Path, str, bool]:
-    """The compiled module's path and key, and whether it was there already."""
-    import filelock
-
-    sources = generator.render(description)
-    tool = compiler.find_compiler()
-    key = module_key(sources, tool)
-    name = description.spec.name
-    folder = modules / f"{name}-{key}"
-    module = folder / compiler.extension_name(generator.module_name(name))
-    if module.exists() and not force:
-        return module, key, True
-    locks = records.home() / "locks"
-    for needed in (modules, locks):
-        needed.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(locks / f"{name}-{key}.lock", timeout=compiler.BUILD_DEADLINE)
-    try:
-        with lock:
-            if module.exists() and not force:
-                return module, key, True
-            _compile_and_publish(sources, generator.module_name(name), folder, tool, report)
-    except filelock.Timeout as error:
-        raise BuildError(
-            f"another process has been building {name} for too long; it holds {error.lock_file}"
-        ) from None
-    return module, key, False
-
-
-def _compile_and_publish(
-    sources: dict[str, str],
-    module: str,
-    folder: Path,
-    tool: compiler.Compiler,
-    report: Callable[[str], None],
-) -> None:
-    """Compile beside `folder`, then put the result there in one move."""
-    for left in folder.parent.glob(f".{folder.name}.*"):  # by a builder that was killed: we hold its lock
-        shutil.rmtree(left, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        for name, text in sources.items():
-            (work / name).write_text(text, "utf-8")
-        build = work / "build"
-        try:
-            built = compiler.compile_module(module, work, build, resources.include_dir(), tool, report)
-        except BuildError as error:
-            raise _with_kept_sources(error, work, folder) from None
-        built.replace(work / built.name)
-        shutil.rmtree(build)
-        work.chmod(0o755)  # mkdtemp's folders are private
-        _replace_folder(work, folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _with_kept_sources(error: BuildError, work: Path, folder: Path) -> BuildError:
-    kept = records.home() / "failed" / folder.name
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(work, kept, ignore=shutil.ignore_patterns("build"))
-    return BuildError(
-        str(error).replace(str(work), str(kept)), error.output.replace(str(work), str(kept)), kept
-    )
-
-
-def _replace_folder(new: Path, folder: Path) -> None:
-    if folder.exists():  # a folder cannot be moved onto a full one
-        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        folder.rename(old / "old")
-        new.rename(folder)
-        shutil.rmtree(old)
-    else:
-        new.rename(folder)
 
 
 def _record(

@@ -1,20 +1,24 @@
 """What crosses between processes beside the arrays: options and functions in, exceptions and infos out.
 
-A failure is a tuple (hook, elapsed_step, action, exception, traceback); its exception is sent only if it can
-be made again on the other side, and its traceback as text, since frames cannot travel.
+A failure is a tuple (hook, elapsed_step, action, exception, traceback). Its traceback crosses as text, since
+frames cannot, and its exception in a parcel of its own: where that cannot be made or opened, a stand-in says
+what it was.
 """
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import traceback
 from typing import Any
+
+from envpool_protocol.errors import text_of
 
 
 def dumps(letter: Any) -> bytes:
     """Pickle a letter. Failures always can be; anything else raises TypeError when it cannot."""
     if isinstance(letter, tuple):
-        return _pickled(_portable(letter))
+        return _pickled(_packed(letter))
     try:
         return _pickled(letter)
     except Exception as error:
@@ -22,32 +26,32 @@ def dumps(letter: Any) -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """The letter that `dumps` was given."""
-    return pickle.loads(data)
+    """The letter that `dumps` was given. Raises what unpickling it raises, but for failures."""
+    letter = pickle.loads(data)
+    return _unpacked(letter) if isinstance(letter, tuple) else letter
 
 
-def _portable(failure: tuple[Any, ...]) -> tuple[Any, ...]:
+def _packed(failure: tuple[Any, ...]) -> tuple[Any, ...]:
     hook, elapsed_step, action, exception, text = failure
     text = text or "".join(traceback.format_exception(exception))
-    return hook, elapsed_step, action, _travelling(exception), text
-
-
-def _travelling(exception: BaseException) -> BaseException:
-    """The exception without its frames, or a stand-in that says what it was."""
     try:
-        bare = pickle.loads(pickle.dumps(exception))
-        if isinstance(bare, BaseException):
-            return exception
-    except Exception:  # whatever a foreign __reduce__ or __init__ raises
-        pass
-    return RuntimeError(f"{type(exception).__name__}: {_text(exception)} (the exception cannot be pickled)")
+        pickle.loads(_pickled(action))
+    except Exception:  # the env put something of its own into it
+        action = repr(action)
+    parcel = b""
+    with contextlib.suppress(Exception):  # whatever a foreign __reduce__ raises
+        parcel = _pickled(exception)
+    return hook, elapsed_step, action, parcel, f"{type(exception).__name__}: {text_of(exception)}", text
 
 
-def _text(exception: BaseException) -> str:
-    try:
-        return str(exception)
-    except Exception:
-        return repr(exception.args)
+def _unpacked(packed: tuple[Any, ...]) -> tuple[Any, ...]:
+    hook, elapsed_step, action, parcel, said, text = packed
+    with contextlib.suppress(Exception):  # whatever a foreign __init__ or import raises
+        exception = pickle.loads(parcel)
+        if isinstance(exception, BaseException):
+            return hook, elapsed_step, action, exception, text
+    stand_in = RuntimeError(f"{said} (the exception cannot be pickled)")
+    return hook, elapsed_step, action, stand_in, text
 
 
 def _pickled(value: Any) -> bytes:

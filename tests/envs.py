@@ -164,8 +164,16 @@ def _bell(env_id: int) -> Path:
 class Faulty(EnvPoolProtocol):
     """Raises `error` in the hook `fail_in` when the env has taken `fail_at` steps of its episode."""
 
-    def __init__(self, envid: int, fail_in: str = "", fail_at: int = 1, error: Any = None) -> None:
+    def __init__(
+        self,
+        envid: int,
+        fail_in: str = "",
+        fail_at: int = 1,
+        error: Any = None,
+        closes: Journal | None = None,
+    ) -> None:
         self.envid, self.t, self.fail_in, self.fail_at = envid, 0, fail_in, fail_at
+        self.closes = closes
         self.error = error if error is not None else ValueError(f"env {envid} says no")
         self.observation_space = spaces.Box(-1e6, 1e6, (2,), np.float32)
         self.action_space = spaces.Discrete(3)
@@ -210,6 +218,8 @@ class Faulty(EnvPoolProtocol):
         return {"t": self.t, "even": True} if self.t % 2 == 0 else {}
 
     def _close_envpool(self) -> None:
+        if self.closes is not None:
+            self.closes.add(self.envid)
         self._maybe_fail("_close_envpool")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from envs import Counting, Faulty, Gated
+from envs import Counting, Faulty, Gated, Journal
 
 import envpool_wrap
 from envpool_protocol.errors import EnvError, NothingPendingError, PendingCallError, PoolError
@@ -24,11 +24,19 @@ STEP_HOOKS = [
     "_info_envpool",
 ]
 ZEROS = np.zeros(3, int)
+HOME = os.getpid()
 
 
 def failing(hook: str, at: int = 1, error: Any = None) -> list[dict[str, Any]]:
     """Constructor arguments for three envs of which the second one fails."""
     return [{}, {"fail_in": hook, "fail_at": at, "error": error}, {}]
+
+
+def is_same(raised: Any, error: BaseException, backend: str) -> bool:
+    """The very exception, or in another process one like it."""
+    if backend == "process":
+        return type(raised) is type(error) and raised.args == error.args
+    return raised is error
 
 
 @pytest.mark.parametrize("hook", STEP_HOOKS)
@@ -40,7 +48,7 @@ def test_an_exception_in_a_step_loses_its_facts_or_other_rows(make: Any, backend
     with pytest.raises(EnvError, match=f"env 1: {hook} raised ValueError: mine") as caught:
         pool.step(np.array([0, 2, 1]))
     raised = caught.value
-    assert raised.__cause__ is error
+    assert is_same(raised.__cause__, error, backend)
     assert isinstance(raised, PoolError)
     assert (raised.env_id, raised.hook, raised.seed, raised.elapsed_step) == (1, hook, 8, 1)
     assert raised.action == 2
@@ -161,7 +169,7 @@ def test_an_unusual_exception_gets_away(make: Any, backend: str, error: Any) -> 
     pool.reset()
     with pytest.raises(EnvError) as caught:
         pool.step(ZEROS)
-    assert caught.value.__cause__ is error
+    assert is_same(caught.value.__cause__, error, backend)
 
 
 class BadText(Exception):
@@ -169,18 +177,127 @@ class BadText(Exception):
         return str(self.args[5])
 
 
-def test_an_exception_without_a_text_hides_the_batch(make: Any, backend: str) -> None:
-    pool = make(
-        Faulty, num_envs=3, backend=backend, env_kwargs=failing("_step_envpool", error=BadText("why"))
-    )
+class BadRepr:
+    def __repr__(self) -> str:
+        raise ValueError("not for you")
+
+
+class Rooted(Exception):
+    """Cannot be pickled."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("rooted here")
+
+
+class Unreadable(Exception):
+    """Can be pickled but not made again: a common mistake."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class Homebody(Exception):
+    """Can be made again in every process but `home`."""
+
+    def __reduce__(self) -> Any:
+        return _remake, self.args
+
+
+def _remake(home: int) -> Homebody:
+    if os.getpid() == home:
+        raise ImportError("no module named 'only_the_worker_has_it'")
+    return Homebody(home)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (BadText("why"), r"BadText: \('why',\)"),
+        (BadText(BadRepr()), "BadText: "),
+    ],
+)
+def test_an_exception_without_a_text_hides_the_batch(
+    make: Any, backend: str, error: Any, message: str
+) -> None:
+    pool = make(Faulty, num_envs=3, backend=backend, env_kwargs=failing("_step_envpool", error=error))
     pool.reset()
-    with pytest.raises(EnvError, match=r"_step_envpool raised BadText: \('why',\)") as caught:
+    with pytest.raises(EnvError, match=f"_step_envpool raised {message}") as caught:
         pool.step(ZEROS)
     assert caught.value.result[0][2].tolist() == [2, 1]
+    assert isinstance(caught.value.__cause__, BadText)
+
+
+@pytest.mark.parametrize(
+    ("make_error", "name", "said"),
+    [
+        (lambda: Rooted("stay"), "Rooted", "stay"),
+        (lambda: Unreadable(3, 4), "Unreadable", "3 and 4"),
+        (lambda: Homebody(HOME), "Homebody", str(HOME)),
+    ],
+)
+def test_an_exception_that_cannot_travel_is_lost(make: Any, make_error: Any, name: str, said: str) -> None:
+    pool = make(Faulty, num_envs=3, backend="process", num_threads=3)
+    pool.reset()
+
+    def fail(action: Any) -> None:
+        raise make_error()
+
+    pool.set_attr("_step_envpool", fail, env_id=1)
+    with pytest.raises(EnvError, match=f"env 1: _step_envpool raised RuntimeError: {name}: {said}") as caught:
+        pool.step(ZEROS)
+    raised = caught.value
+    assert isinstance(raised.__cause__, RuntimeError)
+    assert f"{name}: {said}" in raised.traceback
+    assert "raise make_error()" in raised.traceback
+    assert (raised.hook, raised.elapsed_step, raised.action) == ("_step_envpool", 0, 0)
+    assert raised.result[0].tolist() == [[0, 1], [0, 0], [2, 1]]
+    pool.call("__delattr__", "_step_envpool", env_id=1)
+    assert pool.step(ZEROS)[0].tolist() == [[0, 2], [1, 0], [2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"a": Rooted()}, "cannot be sent to another process: rooted here"),
+        ({"a": Homebody(os.getpid())}, "only_the_worker_has_it"),
+    ],
+)
+def test_an_info_that_cannot_travel_takes_the_batch_with_it(make: Any, info: Any, said: str) -> None:
+    pool = make(Faulty, num_envs=3, backend="process", num_threads=3)
+    pool.reset()
+
+    def tell() -> Any:
+        return {"a": Rooted()} if said.startswith("cannot") else {"a": Homebody(HOME)}
+
+    pool.set_attr("_info_envpool", tell, env_id=1)
+    for _ in range(40):  # more than there are batches
+        with pytest.raises(EnvError, match=f"env 1: _info_envpool raised .*{said}") as caught:
+            pool.step(ZEROS)
+        assert caught.value.result[0][1].tolist() == [0, 0]
+        assert caught.value.result[3][1]
+        pool.reset([1])
+    pool.call("__delattr__", "_info_envpool", env_id=1)
+    assert pool.step(ZEROS)[0][1].tolist() == [1, 1]
+
+
+def test_the_action_that_the_env_spoilt_hides_the_failure(make: Any) -> None:
+    from envs import Nested
+
+    pool = make(Nested, num_envs=2, backend="process", num_threads=2)
+    pool.reset()
+
+    def fail(action: Any) -> None:
+        action["mine"] = Rooted()
+        raise ValueError("spoilt")
+
+    pool.set_attr("_step_envpool", fail, env_id=1)
+    with pytest.raises(EnvError, match="env 1: _step_envpool raised ValueError: spoilt") as caught:
+        pool.step(pool.reset()[0])
+    assert "'mine': Rooted" in caught.value.action
 
 
 def test_the_chain_of_causes_is_cut(make: Any, backend: str) -> None:
-    pool = make(Faulty, backend=backend)
+    pool = make(Faulty, backend=backend)  # in another process, if that
     pool.reset()
 
     def fail(action: Any) -> None:
@@ -192,7 +309,9 @@ def test_the_chain_of_causes_is_cut(make: Any, backend: str) -> None:
     pool.set_attr("_step_envpool", fail)
     with pytest.raises(EnvError) as caught:
         pool.step(ZEROS[:1])
-    assert isinstance(caught.value.__cause__.__cause__, KeyError)
+    if backend != "process":
+        assert isinstance(caught.value.__cause__.__cause__, KeyError)
+    assert "raise KeyError(\"deep\")" in caught.value.traceback
     assert "KeyError: 'deep'" in caught.value.traceback
 
 
@@ -209,17 +328,16 @@ def test_the_action_of_a_failure_changes_later(make: Any, backend: str) -> None:
 
 
 def test_a_constructor_that_raises_leaves_envs_open(
-    task_id: Any, backend: str, monkeypatch: pytest.MonkeyPatch
+    task_id: Any, backend: str, journal: Journal
 ) -> None:
     name = task_id(Faulty)
-    closed: list[int] = []
-    monkeypatch.setattr(Faulty, "_close_envpool", lambda self: closed.append(self.envid))
+    kwargs = [{"closes": journal, **one} for one in failing("__init__")]
     for env_type in ("gym", "gymnasium", "dm"):
         with pytest.raises(EnvError, match="env 1: __init__ raised ValueError: env 1 says no") as caught:
-            envpool_wrap.make(name, env_type, num_envs=3, backend=backend, env_kwargs=failing("__init__"))
+            envpool_wrap.make(name, env_type, num_envs=3, backend=backend, env_kwargs=kwargs)
         assert (caught.value.hook, caught.value.result) == ("__init__", None)
         assert "self._maybe_fail" in caught.value.traceback
-    assert sorted(closed) == [0, 0, 0, 2, 2, 2]
+    assert sorted(journal.ids) == [0, 0, 0, 2, 2, 2]
 
 
 def test_constructors_that_raise_are_not_all_told(task_id: Any, backend: str) -> None:
@@ -232,59 +350,51 @@ def test_constructors_that_raise_are_not_all_told(task_id: Any, backend: str) ->
 
 
 def test_a_close_that_raises_stops_the_others_or_is_lost(
-    task_id: Any, backend: str, monkeypatch: pytest.MonkeyPatch
+    task_id: Any, backend: str, journal: Journal
 ) -> None:
-    pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=3, backend=backend)
+    kwargs = [{"closes": journal, **one} for one in failing("_close_envpool", 0, ValueError("stuck"))]
+    pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=3, backend=backend, env_kwargs=kwargs)
     pool.reset()
-    closed: list[int] = []
-
-    def close(self: Any) -> None:
-        closed.append(self.envid)
-        if self.envid == 1:
-            raise ValueError("stuck")
-
-    monkeypatch.setattr(Faulty, "_close_envpool", close)
-    with pytest.raises(EnvError, match="env 1: _close_envpool raised ValueError: stuck"):
+    with pytest.raises(EnvError, match="env 1: _close_envpool raised ValueError: stuck") as caught:
         pool.close()
-    assert sorted(closed) == [0, 1, 2]
+    assert "raise self.error" in caught.value.traceback
+    assert sorted(journal.ids) == [0, 1, 2]
     pool.close()
 
 
-def test_a_failure_that_nobody_received_is_raised_by_close(task_id: Any) -> None:
-    pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=2, backend="thread")
+def test_a_failure_that_nobody_received_is_raised_by_close(task_id: Any, backend: str) -> None:
+    kwargs = {"fail_in": "_reward_envpool"}
+    pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=2, backend=backend, env_kwargs=kwargs)
     pool.reset()
-    done = threading.Event()
-
-    def fail() -> float:
-        done.set()
-        raise ValueError("nobody asked")
-
-    pool.set_attr("_reward_envpool", fail, env_id=0)
     pool.send(ZEROS[:2])
-    done.wait()
     pool.close()
 
 
 # Ctrl-C
 
 
-def test_an_interrupt_in_the_callers_own_env_is_wrapped_or_loses_the_batch(make: Any) -> None:
+def test_an_interrupt_in_the_callers_own_env_is_wrapped_or_loses_the_batch(make: Any, backend: str) -> None:
+    """Env 0 is the caller's on every backend: its threads find nobody else's envs due before they wake."""
     error = KeyboardInterrupt()
-    pool = make(Faulty, num_envs=3, backend="inline", env_kwargs=failing("_step_envpool", error=error))
+    kwargs = [{"fail_in": "_step_envpool", "error": error}, {}, {}]
+    pool = make(Faulty, num_envs=3, backend=backend, env_kwargs=kwargs)
+    if backend == "thread":
+        pytest.skip("whether the caller or a thread takes an env is chance")
     pool.reset()
     with pytest.raises(KeyboardInterrupt) as caught:
         pool.step(ZEROS)
     assert caught.value is error
     assert pool.stats()["in_flight"] == 3
     obs, _, _, truncated, info = pool.recv()
-    assert obs.tolist() == [[0, 1], [0, 0], [2, 1]]
-    assert truncated.tolist() == [False, True, False]
+    assert obs.tolist() == [[0, 0], [1, 1], [2, 1]]
+    assert truncated.tolist() == [True, False, False]
     assert info["env_id"].tolist() == [0, 1, 2]
-    assert pool.step(ZEROS)[0].tolist() == [[0, 2], [1, 0], [2, 2]]
+    assert pool.step(ZEROS)[0].tolist() == [[0, 0], [1, 2], [2, 2]]
 
 
-def test_ctrl_c_in_the_callers_own_env_is_wrapped(make: Any) -> None:
-    pool = make(Counting, num_envs=2, backend="inline")
+@pytest.mark.parametrize("backend", ["inline", "process"])
+def test_ctrl_c_in_the_callers_own_env_is_wrapped(make: Any, backend: str) -> None:
+    pool = make(Counting, num_envs=2, backend=backend)
     pool.reset()
     pool.set_attr("_step_envpool", lambda action: signal.raise_signal(signal.SIGINT), env_id=0)
     with pytest.raises(KeyboardInterrupt):
@@ -292,39 +402,25 @@ def test_ctrl_c_in_the_callers_own_env_is_wrapped(make: Any) -> None:
     assert pool.recv()[0].tolist() == [[0, 0, 0], [1, 1, 0]]
 
 
-def test_an_interrupt_while_closing_is_swallowed(task_id: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed: list[int] = []
-
-    def close(self: Any) -> None:
-        closed.append(self.envid)
-        if self.envid == 0:
-            raise KeyboardInterrupt
-
-    pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=2, backend="inline")
-    monkeypatch.setattr(Faulty, "_close_envpool", close)
+def test_an_interrupt_while_closing_is_swallowed(task_id: Any, journal: Journal) -> None:
+    kwargs = [{"closes": journal, "fail_in": "_close_envpool", "fail_at": 0, "error": KeyboardInterrupt()}, {}]
+    kwargs[1] = {"closes": journal}
+    pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=2, backend="inline", env_kwargs=kwargs)
     with pytest.raises(KeyboardInterrupt):
         pool.close()
-    assert closed == [0, 1]
+    assert journal.ids == [0, 1]
     pool.close()
 
 
-def test_an_interrupt_while_building_leaves_envs_open(task_id: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = task_id(Faulty)
-    closed: list[int] = []
-    monkeypatch.setattr(Faulty, "_close_envpool", lambda self: closed.append(self.envid))
+def test_an_interrupt_while_building_leaves_envs_open(task_id: Any, journal: Journal) -> None:
+    kwargs = [{"closes": journal, **one} for one in failing("__init__", error=KeyboardInterrupt())]
     with pytest.raises(KeyboardInterrupt):
-        envpool_wrap.make(
-            name,
-            "gym",
-            num_envs=3,
-            backend="inline",
-            env_kwargs=failing("__init__", error=KeyboardInterrupt()),
-        )
-    assert closed == [0]
+        envpool_wrap.make(task_id(Faulty), "gym", num_envs=3, backend="inline", env_kwargs=kwargs)
+    assert journal.ids == [0]
 
 
-def test_ctrl_c_waits_for_a_slow_env_or_loses_the_batch(make: Any) -> None:
-    pool = make(Gated, num_envs=2, backend="thread", num_threads=2)
+def test_ctrl_c_waits_for_a_slow_env_or_loses_the_batch(make: Any, apart: Any) -> None:
+    pool = make(Gated, num_envs=2, **apart)
     pool.reset()
     Gated.shut(0)
     pool.send(np.zeros(2, int))
@@ -351,10 +447,10 @@ def test_ctrl_c_waits_for_a_slow_env_or_loses_the_batch(make: Any) -> None:
     assert pool.recv()[0].tolist() == [[0, 1], [1, 1]]
 
 
-def test_an_interrupt_in_an_env_on_a_worker_is_lost(make: Any) -> None:
+def test_an_interrupt_in_an_env_on_a_worker_is_lost(make: Any, apart: Any) -> None:
     error = KeyboardInterrupt()
-    pool = make(Faulty, num_envs=3, backend="thread", env_kwargs=failing("_step_envpool", error=error))
+    pool = make(Faulty, num_envs=3, env_kwargs=failing("_step_envpool", error=error), **apart)
     pool.reset()
     with pytest.raises(EnvError) as caught:
         pool.step(ZEROS)
-    assert caught.value.__cause__ is error
+    assert is_same(caught.value.__cause__, error, apart["backend"])

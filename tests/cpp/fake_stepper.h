@@ -57,7 +57,7 @@ class Gate {
   uint64_t arrived_ = 0;
 };
 
-enum class Call { kBuild, kReset, kStep, kClose };
+enum class Call { kBuild, kReset, kStep, kClose, kApply };
 
 struct FakePlan {
   int32_t episode_length = std::numeric_limits<int32_t>::max();  // terminated at this step
@@ -84,16 +84,19 @@ inline float fake_reward(int64_t state) { return static_cast<float>(state % 1000
 
 class FakeStepper final : public Stepper {
  public:
-  explicit FakeStepper(uint32_t num_envs) : plans(num_envs), gates(num_envs), envs_(num_envs) {}
+  explicit FakeStepper(uint32_t num_envs)
+      : plans(num_envs), gates(num_envs), late_gates(num_envs), envs_(num_envs) {}
 
   std::vector<FakePlan> plans;
-  std::deque<Gate> gates;  // each reset and step of env i passes gates[i]
+  std::deque<Gate> gates;       // each reset and step of env i passes gates[i]
+  std::deque<Gate> late_gates;  // and late_gates[i], with its observation written
   std::atomic<int32_t> sessions{0}, inside{0};
 
   // Calls that env has had so far. For the caller, while the env is idle.
   uint64_t calls(uint32_t env, Call call) const { return envs_[env].calls[static_cast<size_t>(call)]; }
   void open_all_gates() {
     for (Gate& gate : gates) gate.open();
+    for (Gate& gate : late_gates) gate.open();
   }
 
   std::unique_ptr<Session> open_session() override { return std::make_unique<FakeSession>(this); }
@@ -133,6 +136,11 @@ class FakeStepper final : public Stepper {
     return Outcome::kOk;
   }
 
+  Outcome apply(uint32_t id) override {
+    const Visit visit(this, id, Call::kApply);
+    return visit.outcome();
+  }
+
   Outcome close(uint32_t id) override {
     const Visit visit(this, id, Call::kClose);
     envs_[id].open = false;
@@ -144,7 +152,7 @@ class FakeStepper final : public Stepper {
     std::atomic<bool> occupied{false};
     bool open = true;  // tests of single parts build nothing
     int64_t episode = -1, t = 0, state = 0;
-    uint64_t calls[4] = {};
+    uint64_t calls[5] = {};
   };
 
   class FakeSession final : public Session {
@@ -199,6 +207,7 @@ class FakeStepper final : public Stepper {
     const FakeObs obs{static_cast<int64_t>(id), env.episode, env.t, env.state};
     std::memcpy(claim.row().obs(0), &obs, sizeof(obs));
     std::memset(claim.row().obs(2), static_cast<int>((id * 31 + env.t) % 251), kFakeBytes);
+    late_gates[id].pass();
   }
 
   // A failing env may have written anything before it raised.
@@ -214,22 +223,28 @@ class FakeStepper final : public Stepper {
   std::vector<Env> envs_;
 };
 
-inline Layout fake_layout(uint32_t num_envs, uint32_t batch_size) {
+inline Layout fake_layout(uint32_t num_envs, uint32_t batch_size, uint32_t num_queues = 1) {
   static constexpr int64_t four[] = {4}, none[] = {0}, five[] = {kFakeBytes};
   static constexpr EnvpoolLeaf obs[] = {
       {"obs", kInt64, kArray, 1, four, 4, sizeof(FakeObs), nullptr, nullptr},
       {"obs.empty", kFloat32, kArray, 1, none, 0, 0, nullptr, nullptr},
       {"obs.odd", kUInt8, kArray, 1, five, kFakeBytes, kFakeBytes, nullptr, nullptr},
   };
-  return Layout(num_envs, batch_size, state_leaves(kFloat32, obs, 3), {scalar_leaf("action", kInt64)});
+  return Layout(num_envs, batch_size, num_queues, state_leaves(kFloat32, obs, 3),
+                {scalar_leaf("action", kInt64)});
+}
+
+inline std::shared_ptr<Engine> fake_engine(const Arena& arena,
+                                           int32_t max_episode_steps = std::numeric_limits<int32_t>::max()) {
+  auto stepper = std::make_unique<FakeStepper>(arena.layout().num_envs);
+  return std::shared_ptr<Engine>(new Engine{arena, std::move(stepper), max_episode_steps, /*timed=*/false});
 }
 
 inline std::shared_ptr<Engine> fake_engine(uint32_t num_envs, uint32_t batch_size, uint32_t num_blocks,
                                            int32_t max_episode_steps = std::numeric_limits<int32_t>::max()) {
   Layout layout = fake_layout(num_envs, batch_size);
   layout.set_blocks(num_blocks);
-  return std::shared_ptr<Engine>(new Engine{Arena(std::move(layout)), std::make_unique<FakeStepper>(num_envs),
-                                            max_episode_steps, /*timed=*/false});
+  return fake_engine(Arena(std::move(layout)), max_episode_steps);
 }
 
 inline FakeStepper& fake_of(Engine& engine) { return static_cast<FakeStepper&>(*engine.stepper); }

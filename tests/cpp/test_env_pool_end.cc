@@ -90,7 +90,7 @@ TEST(stop_finishes_what_runs_and_leaves_what_is_due) {
   }
   CHECK_EQ(driven.pool.num_in_flight(), 0);
   CHECK_EQ(refusal([&] { driven.recv(); }).kind, FaultKind::kNothingPendingError);
-  CHECK(driven.pool.arena().queue().empty());
+  CHECK(driven.pool.arena().queue(0).empty());
 }
 
 TEST(close_after_a_stop_closes_envs_that_were_due_running_and_done) {
@@ -132,7 +132,7 @@ TEST(close_while_a_step_hangs_ends_at_its_deadline_and_the_thread_may_come_back)
   Arena& arena = engine->arena;
   stepper.gates[1].shut();
   {
-    EnvPool pool(engine, {3, 3, 2, -1});
+    EnvPool pool(engine, {3, 3, 2, false, 0, -1});
     const int32_t envs[] = {0, 1, 2};
     pool.submit(Request::kReset, envs, 3);
     stepper.gates[1].await_arrivals(1);

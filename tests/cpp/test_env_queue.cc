@@ -12,6 +12,8 @@
 namespace envpool {
 namespace {
 
+constexpr int64_t kShortSpinNs = 20'000;
+
 struct OwnQueue {
   explicit OwnQueue(uint32_t num_envs)
       : cells(EnvQueue::cells_for(num_envs)), queue(&words, cells.data(), cells.size()) {}
@@ -62,7 +64,7 @@ TEST(env_queue_push_of_nothing_makes_nothing_due) {
 
 // Each env carries a plain payload in both directions, so a race or a second taker shows under tsan and in
 // the numbers alike.
-void take_each_env_once(uint32_t num_envs, uint32_t num_takers, uint32_t rounds) {
+void take_each_env_once(uint32_t num_envs, uint32_t num_takers, uint32_t rounds, int64_t spin_ns = 0) {
   struct alignas(64) Env {
     std::atomic<bool> due{false};  // relaxed: only the queue may order what follows
     std::atomic<uint32_t> returned{0};
@@ -77,7 +79,7 @@ void take_each_env_once(uint32_t num_envs, uint32_t num_takers, uint32_t rounds)
       while (!own.stop.load(std::memory_order_acquire)) {
         uint32_t id = 0;
         if (!own.queue.try_pop(&id)) {
-          own.queue.wait(own.stop, in_milliseconds(check::kPatienceMs));
+          own.queue.wait(own.stop, spin_ns, in_milliseconds(check::kPatienceMs));
           continue;
         }
         CHECK(id < num_envs);
@@ -113,6 +115,9 @@ void take_each_env_once(uint32_t num_envs, uint32_t num_takers, uint32_t rounds)
 }
 
 TEST(env_queue_gives_each_env_to_one_of_two_takers) { take_each_env_once(2, 2, 1500); }
+TEST(env_queue_gives_each_env_to_one_of_two_takers_that_spin) {
+  take_each_env_once(2, 2, 1500, kShortSpinNs);
+}
 TEST(env_queue_gives_each_env_to_one_of_four_takers_with_every_cell_in_use) { take_each_env_once(4, 4, 800); }
 TEST(env_queue_gives_each_env_to_one_of_three_takers_with_odd_sizes) { take_each_env_once(13, 3, 400); }
 TEST(env_queue_survives_more_takers_than_envs) { take_each_env_once(1, 4, 1000); }
@@ -148,7 +153,7 @@ TEST(env_queue_push_wakes_a_sleeper_every_time) {
       const Deadline deadline = in_milliseconds(check::kPatienceMs);
       uint32_t env = 0;
       while (!own.queue.try_pop(&env)) {
-        own.queue.wait(own.stop, deadline);
+        own.queue.wait(own.stop, round % 2 * kShortSpinNs, deadline);
         CHECK(Clock::now() < deadline);
       }
       CHECK_EQ(env, round % 2);
@@ -163,6 +168,29 @@ TEST(env_queue_push_wakes_a_sleeper_every_time) {
   taker.join();
 }
 
+TEST(env_queue_of_a_dead_taker_is_empty_has_no_sleeper_and_serves_the_next_taker) {
+  OwnQueue own(4);
+  const uint32_t envs[] = {2, 0, 3, 1};
+  for (int round = 0; round < 10; ++round) {
+    own.queue.push(envs, 4);
+    uint32_t env = 9;
+    CHECK(own.queue.try_pop(&env));
+    CHECK_EQ(env, 2);
+    const uint32_t ticket = own.words.park.prepare();  // it died on its way to sleep
+    own.queue.bury_taker();
+    CHECK(own.queue.empty());
+    CHECK(!own.queue.try_pop(&env));
+    own.words.park.notify(1);
+    CHECK_EQ(own.words.park.prepare(), ticket);  // notify() found no sleeper
+    own.words.park.cancel();
+    own.queue.push(envs, 4);
+    for (const uint32_t expected : envs) {
+      CHECK(own.queue.try_pop(&env));
+      CHECK_EQ(env, expected);
+    }
+  }
+}
+
 TEST(env_queue_stop_wakes_every_sleeper) {
   OwnQueue own(4);
   const Deadline deadline = in_milliseconds(check::kPatienceMs);
@@ -171,7 +199,7 @@ TEST(env_queue_stop_wakes_every_sleeper) {
   for (int i = 0; i < 4; ++i) {
     takers.emplace_back([&] {
       ready.fetch_add(1);
-      while (!own.stop.load(std::memory_order_acquire)) own.queue.wait(own.stop, deadline);
+      while (!own.stop.load(std::memory_order_acquire)) own.queue.wait(own.stop, 0, deadline);
     });
   }
   CHECK(check::happens([&] { return ready.load() == 4; }));
@@ -184,7 +212,9 @@ TEST(env_queue_stop_wakes_every_sleeper) {
 TEST(env_queue_wait_ends_at_its_deadline) {
   OwnQueue own(4);
   const Deadline deadline = in_milliseconds(10);
-  while (Clock::now() < deadline) own.queue.wait(own.stop, deadline);
+  for (int64_t spin_ns = 0; Clock::now() < deadline; spin_ns += kShortSpinNs) {
+    own.queue.wait(own.stop, spin_ns, deadline);
+  }
   CHECK(own.queue.empty());
 }
 
@@ -193,10 +223,12 @@ TEST(env_queue_wait_does_not_sleep_past_what_is_due_or_past_stop) {
   OwnQueue own(4);
   const uint32_t env = 3;
   own.queue.push(&env, 1);
-  own.queue.wait(own.stop, deadline);
+  for (const int64_t spin_ns : {int64_t{0}, 1000 * kShortSpinNs}) own.queue.wait(own.stop, spin_ns, deadline);
   OwnQueue stopped(4);
   stopped.stop.store(true);
-  stopped.queue.wait(stopped.stop, deadline);
+  for (const int64_t spin_ns : {int64_t{0}, 1000 * kShortSpinNs}) {
+    stopped.queue.wait(stopped.stop, spin_ns, deadline);
+  }
   CHECK(Clock::now() < deadline);
 }
 

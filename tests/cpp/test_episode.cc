@@ -33,7 +33,7 @@ class Played {
       std::memset(row().leaf(leaf), 0x5A, static_cast<size_t>(engine_->arena.layout().state[leaf].nbytes));
     }
     for (uint32_t leaf : {kTerminated, kTruncated, kDone, kTrunc}) row().put<bool>(leaf, true);
-    RowClaim claim(engine_->arena, slot());
+    RowClaim claim(engine_->arena, kEnv, /*scratch=*/nullptr);
     CHECK_EQ(envpool::play(engine_->arena, stepper(), engine_->max_episode_steps, kEnv, claim), expected);
     return read_row(row());
   }

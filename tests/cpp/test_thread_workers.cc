@@ -38,7 +38,7 @@ void push_steps(Engine& engine, uint32_t count) {
     slot.block = 0;
     slot.row = env;
     slot.move(SlotEvent::kSend);
-    engine.arena.queue().push(&env, 1);
+    engine.arena.queue(0).push(&env, 1);
   }
 }
 
@@ -54,7 +54,7 @@ TEST(thread_workers_all_end_and_let_go_of_the_engine) {
   const std::weak_ptr<Engine> watched = engine;
   {
     ThreadWorkers workers;
-    workers.start(engine, 3, -1);
+    workers.start(engine, 3, /*spin_ns=*/0, -1);
     CHECK_EQ(workers.size(), 3);
     CHECK(check::happens([&] { return fake_of(*engine).sessions.load() == 3; }));
     CHECK(workers.stop(patience()));
@@ -72,7 +72,7 @@ TEST(thread_workers_stop_does_not_miss_a_worker_on_its_way_to_sleep) {
     ThreadWorkers workers;
     engine->arena.words().stop.store(false, std::memory_order_seq_cst);
     const int32_t count = 1 + round % 4;
-    workers.start(engine, static_cast<uint32_t>(count), -1);
+    workers.start(engine, static_cast<uint32_t>(count), /*spin_ns=*/0, -1);
     // Half of the rounds stop workers that just started, the others some that mostly sleep.
     if (round % 8 < 4) {
       CHECK(check::happens([&] { return fake_of(*engine).sessions.load() == count; }));
@@ -90,7 +90,7 @@ TEST(thread_workers_can_be_started_again) {
   for (uint32_t round = 0; round < 3; ++round) {
     engine->arena.words().stop.store(false, std::memory_order_seq_cst);
     engine->arena.head(0).rows_done.store(0);
-    workers.start(engine, 2, -1);
+    workers.start(engine, 2, /*spin_ns=*/0, -1);
     push_steps(*engine, 4);
     CHECK(check::happens([&] { return engine->arena.head(0).rows_done.load() == 4; }));
     CHECK(workers.stop(patience()));
@@ -106,7 +106,7 @@ TEST(thread_workers_stop_leaves_a_stuck_thread_behind_with_all_it_needs) {
   stepper.gates[1].shut();
   {
     ThreadWorkers workers;
-    workers.start(engine, 2, -1);
+    workers.start(engine, 2, /*spin_ns=*/0, -1);
     push_steps(*engine, 4);
     stepper.gates[1].await_arrivals(1);
     const LeakOnPurpose leak;
@@ -132,7 +132,7 @@ TEST(thread_workers_that_cannot_all_start_are_stopped_and_the_error_is_thrown) {
     const std::weak_ptr<Engine> watched = engine;
     ThreadWorkers workers;
     threads_to_come.store(allowed);
-    CHECK_THROWS(workers.start(engine, 4, -1), std::system_error);
+    CHECK_THROWS(workers.start(engine, 4, /*spin_ns=*/0, -1), std::system_error);
     threads_to_come.store(-1);
     CHECK_EQ(workers.size(), 0);
     CHECK_EQ(fake_of(*engine).sessions.load(), 0);
@@ -164,7 +164,7 @@ TEST(thread_workers_are_pinned_and_named_and_an_odd_core_number_does_no_harm) {
       return Outcome::kOk;
     };
     ThreadWorkers workers;
-    workers.start(engine, 1, offset);
+    workers.start(engine, 1, /*spin_ns=*/0, offset);
     push_steps(*engine, 1);
     CHECK(check::happens([&] { return engine->arena.head(0).rows_done.load() == 1; }));
     CHECK(pinned.load());

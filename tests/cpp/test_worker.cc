@@ -21,10 +21,11 @@ TEST(serve_publishes_once_whatever_the_outcome) {
   for (const Outcome outcome : {Outcome::kOk, Outcome::kFailed, Outcome::kInterrupted}) {
     for (const Request request : {Request::kReset, Request::kStep}) {
       const auto engine = fake_engine(2, 2, 2);
+      WorkBench bench(engine->arena.layout());
       fake_of(*engine).plans[1].outcome = [outcome](Call, uint64_t) { return outcome; };
       engine->arena.head(0).rows_expected.store(2);
       make_due(*engine, 1, request, 0, 1);
-      CHECK_EQ(serve(*engine, 1), outcome);
+      CHECK_EQ(serve(*engine, 1, &bench), outcome);
       CHECK_EQ(engine->arena.head(0).rows_done.load(), 1);
       CHECK_EQ(engine->arena.slot(1).state.load(), SlotState::kIdle);
       CHECK_EQ(engine->arena.row(0, 1).leaf(kEnvId)[0], std::byte{1});
@@ -34,6 +35,7 @@ TEST(serve_publishes_once_whatever_the_outcome) {
 
 TEST(serve_of_errands_says_what_is_built_and_takes_no_row) {
   const auto engine = fake_engine(3, 2, 2);
+  WorkBench bench(engine->arena.layout());
   Arena& arena = engine->arena;
   arena.words().errands.rows_expected.store(3);
   fake_of(*engine).plans[1].outcome = [](Call call, uint64_t) {
@@ -41,7 +43,7 @@ TEST(serve_of_errands_says_what_is_built_and_takes_no_row) {
   };
   for (uint32_t env = 0; env < 3; ++env) {
     make_due(*engine, env, Request::kBuild, kNoBlock, 0);
-    CHECK_EQ(serve(*engine, env), env == 1 ? Outcome::kFailed : Outcome::kOk);
+    CHECK_EQ(serve(*engine, env, &bench), env == 1 ? Outcome::kFailed : Outcome::kOk);
     CHECK_EQ(arena.slot(env).built, env != 1);
     CHECK(arena.slot(env).needs_reset);
   }
@@ -49,35 +51,37 @@ TEST(serve_of_errands_says_what_is_built_and_takes_no_row) {
   CHECK_EQ(arena.words().errands.failed.load(), 1);
   CHECK_EQ(arena.words().next_row.load(), 0);
   make_due(*engine, 0, Request::kClose, kNoBlock, 0);
-  CHECK_EQ(serve(*engine, 0), Outcome::kOk);
+  CHECK_EQ(serve(*engine, 0, &bench), Outcome::kOk);
   CHECK(!arena.slot(0).built);
   CHECK_EQ(fake_of(*engine).calls(0, Call::kClose), 1);
 }
 
 TEST(serve_notes_the_start_only_for_pools_that_ask) {
   const auto engine = fake_engine(2, 2, 2);
+  WorkBench bench(engine->arena.layout());
   Slot& slot = engine->arena.slot(0);
   make_due(*engine, 0, Request::kStep, 0, 0);
-  serve(*engine, 0);
+  serve(*engine, 0, &bench);
   CHECK_EQ(slot.started_ns.load(), 0);
   engine->timed = true;
   const auto before = Clock::now().time_since_epoch().count();
   make_due(*engine, 0, Request::kStep, 0, 0);
-  serve(*engine, 0);
+  serve(*engine, 0, &bench);
   CHECK(slot.started_ns.load() >= before);
 }
 
 TEST(publish_wakes_the_caller_with_the_last_row_and_not_before) {
   const auto engine = fake_engine(2, 2, 2);
+  WorkBench bench(engine->arena.layout());
   Arena& arena = engine->arena;
   arena.head(0).rows_expected.store(2);
   const uint32_t ticket = arena.words().caller.prepare();
   make_due(*engine, 0, Request::kStep, 0, 0);
-  serve(*engine, 0);
+  serve(*engine, 0, &bench);
   CHECK_EQ(arena.words().caller.prepare(), ticket);
   arena.words().caller.cancel();
   make_due(*engine, 1, Request::kStep, 0, 1);
-  serve(*engine, 1);
+  serve(*engine, 1, &bench);
   CHECK_EQ(arena.words().caller.sleep(ticket, in_milliseconds(check::kPatienceMs)), Wait::kWoken);
 }
 
@@ -91,16 +95,16 @@ TEST(work_leaves_its_session_before_it_sleeps_and_before_it_ends) {
     entered.store(stepper.inside.load());
     return Outcome::kOk;
   };
-  std::thread worker([&engine] { work(*engine); });
+  std::thread worker([&engine] { work(*engine, 0, 0); });
   const uint32_t envs[] = {0, 1};
   for (const uint32_t env : envs) make_due(*engine, env, Request::kStep, 0, env);
-  arena.queue().push(envs, 2);
+  arena.queue(0).push(envs, 2);
   CHECK(check::happens([&] { return arena.head(0).rows_done.load() == 2; }));
   CHECK_EQ(entered.load(), 1);
   CHECK(check::happens([&] { return stepper.inside.load() == 0; }));
   CHECK_EQ(stepper.sessions.load(), 1);
   arena.words().stop.store(true, std::memory_order_seq_cst);
-  arena.queue().wake_all();
+  arena.queue(0).wake_all();
   worker.join();
   CHECK_EQ(stepper.sessions.load(), 0);
 }
@@ -113,8 +117,8 @@ TEST(work_takes_no_further_env_once_it_is_told_to_stop) {
   stepper.gates[0].shut();
   const uint32_t envs[] = {0, 1};
   for (const uint32_t env : envs) make_due(*engine, env, Request::kStep, 0, env);
-  arena.queue().push(envs, 2);
-  std::thread worker([&engine] { work(*engine); });
+  arena.queue(0).push(envs, 2);
+  std::thread worker([&engine] { work(*engine, 0, 0); });
   stepper.gates[0].await_arrivals(1);
   arena.words().stop.store(true, std::memory_order_seq_cst);
   stepper.gates[0].open();
