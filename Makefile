@@ -12,7 +12,7 @@ CXX_FILES = $(wildcard cpp_core/*.h cpp_core/*.cc tests/cpp/*.h tests/cpp/*.cc)
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 CPP := cpp-default cpp-asan cpp-tsan
-.PHONY: demo test test-all lint format cpp $(CPP) pytest bench wheel-test clean
+.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded bench wheel-test clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -44,6 +44,10 @@ $(CPP): cpp-%: $(VENV)/dev.stamp
 	$(BIN)/cmake --preset $* --log-level=NOTICE
 	$(BIN)/cmake --build --preset $*
 	$(FIXED_ADDRESSES) $(BIN)/ctest --preset $*
+
+# Skipped, with the reason, where no free-threaded Python can be had.
+free-threaded:
+	tools/test-free-threaded $(PYTEST_ARGS)
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/throughput.py

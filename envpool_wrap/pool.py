@@ -192,8 +192,8 @@ class Pool:
         self._finalizer.detach()
         if not ended:
             raise PoolTimeout(
-                f"an env did not return within {core.CLOSE_DEADLINE:g} s of close(); its thread was left behind, "
-                "since a thread cannot be ended from outside"
+                f"an env did not return within {core.CLOSE_DEADLINE:g} s of close(); its thread was left "
+                "behind, since a thread cannot be ended from outside"
             )
         if failures:
             raise_failures(failures)

@@ -67,11 +67,13 @@ class Processes:
 
     def start(self, queues: list[int]) -> None:
         """Start the children of these queues, all at once, and wait until they can work."""
-        pipes = {queue: self._spawn(queue) for queue in queues}
         deadline = time.monotonic() + START_DEADLINE
-        for queue, pipe in pipes.items():
-            with contextlib.closing(os.fdopen(pipe, "rb", buffering=0)) as ready:
-                self._await_start(queue, ready, deadline)
+        with contextlib.ExitStack() as pipes:
+            ready = {
+                queue: pipes.enter_context(open(self._spawn(queue), "rb", buffering=0)) for queue in queues
+            }
+            for queue, pipe in ready.items():
+                self._await_start(queue, pipe, deadline)
 
     def _spawn(self, queue: int) -> int:
         orders = self._orders | {"path": sys.path, "folder": os.getcwd()}
@@ -114,12 +116,12 @@ class Processes:
             if not piece:
                 break
             said += piece
-        child = self._children[queue]
         if said:
-            child.end(10.0)
+            self._children.pop(queue).end(10.0)
             raise PoolError(f"worker {queue} could not start:\n{said.decode(errors='replace')}")
-        if child.has_ended():
-            raise PoolError(f"worker {queue} could not start: it {ending(child.end(0.0))}")
+        if self._children[queue].has_ended():
+            code = self._children.pop(queue).end(0.0)
+            raise PoolError(f"worker {queue} could not start: it {ending(code)}")
 
     def died(self) -> dict[int, ChildProcessError]:
         """The children that ended since the last call, by queue."""

@@ -6,17 +6,19 @@ make(task_id, env_type, **config)          a pool behind the face of that type
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from envpool_protocol import origins, records
-from envpool_protocol.errors import BuildError, ConfigError, UnknownEnvError, nearest
+from envpool_protocol.errors import BuildError, ConfigError, RegistrationError, UnknownEnvError, nearest
 from envpool_protocol.manager import CppWrapperGenerator, EnvManager, unknown_message
 from envpool_protocol.sources import Description, Source
 from envpool_wrap.config import PoolConfig
@@ -59,6 +61,11 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
         BuildError: the env's module had to be generated again and could not be, or is damaged.
     """
     origins.refuse_while_importing("make()")
+    if _refusing:
+        raise RegistrationError(
+            "make() was reached while a worker process was importing the module of its env, which would "
+            'start workers without end; put it under `if __name__ == "__main__":` there'
+        )
     if env_type not in FACES:
         raise ConfigError(
             f"env_type={env_type!r}: expected one of {', '.join(FACES)}.{nearest(env_type, FACES)}"
@@ -69,6 +76,19 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
     module, face = FACES[env_type]
     cls = getattr(importlib.import_module(module), face)
     return cls(found.source, found.description, found.module, settings)
+
+
+_refusing: list[bool] = []
+
+
+@contextlib.contextmanager
+def refusing_pools() -> Iterator[None]:
+    """While a worker process imports what its envs need, `make` raises: each worker would start more."""
+    _refusing.append(True)
+    try:
+        yield
+    finally:
+        _refusing.pop()
 
 
 def make_gym(task_id: str, **config: Any) -> Any:

@@ -23,10 +23,11 @@ def main(orders_fd: int, ready_fd: int) -> None:
         sys.path[:] = orders["path"]
         os.chdir(orders["folder"])
         from envpool_protocol import _core
-        from envpool_wrap.registry import load_module
+        from envpool_wrap.registry import load_module, refusing_pools
 
         module = load_module(orders["module_name"], orders["module_file"])
-        factory = pickle.loads(orders["factory"])
+        with refusing_pools():
+            factory = pickle.loads(orders["factory"])
         arena = orders["arena"] | {"shape": _core.EngineShape(**orders["arena"]["shape"])}
         serve = _core.Worker(module=module.engine_module, factory=factory, **arena)
     except BaseException as error:

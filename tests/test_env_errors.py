@@ -311,7 +311,7 @@ def test_the_chain_of_causes_is_cut(make: Any, backend: str) -> None:
         pool.step(ZEROS[:1])
     if backend != "process":
         assert isinstance(caught.value.__cause__.__cause__, KeyError)
-    assert "raise KeyError(\"deep\")" in caught.value.traceback
+    assert 'raise KeyError("deep")' in caught.value.traceback
     assert "KeyError: 'deep'" in caught.value.traceback
 
 
@@ -327,9 +327,7 @@ def test_the_action_of_a_failure_changes_later(make: Any, backend: str) -> None:
     assert caught.value.action.tolist() == [0.25]
 
 
-def test_a_constructor_that_raises_leaves_envs_open(
-    task_id: Any, backend: str, journal: Journal
-) -> None:
+def test_a_constructor_that_raises_leaves_envs_open(task_id: Any, backend: str, journal: Journal) -> None:
     name = task_id(Faulty)
     kwargs = [{"closes": journal, **one} for one in failing("__init__")]
     for env_type in ("gym", "gymnasium", "dm"):
@@ -403,7 +401,10 @@ def test_ctrl_c_in_the_callers_own_env_is_wrapped(make: Any, backend: str) -> No
 
 
 def test_an_interrupt_while_closing_is_swallowed(task_id: Any, journal: Journal) -> None:
-    kwargs = [{"closes": journal, "fail_in": "_close_envpool", "fail_at": 0, "error": KeyboardInterrupt()}, {}]
+    kwargs = [
+        {"closes": journal, "fail_in": "_close_envpool", "fail_at": 0, "error": KeyboardInterrupt()},
+        {},
+    ]
     kwargs[1] = {"closes": journal}
     pool = envpool_wrap.make(task_id(Faulty), "gym", num_envs=2, backend="inline", env_kwargs=kwargs)
     with pytest.raises(KeyboardInterrupt):

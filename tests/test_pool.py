@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import envpool_wrap
-from envpool_protocol.errors import ActionError, ConfigError, PendingCallError, PoolTimeout
+from envpool_protocol.errors import ActionError, ConfigError, PoolTimeout
 
 EVERY_HOOK_OF_A_STEP = ["step", "make_obs", "done", "reward"]
 

@@ -83,8 +83,8 @@ TEST(episode_first_step_is_a_reset_and_last_step_is_followed_by_one) {
       CHECK_EQ(row.reward, fake_reward(state));
     }
   }
-  CHECK_EQ(env.slot().steps, 9);  // a reset is no step
-  CHECK_EQ(env.slot().episodes, 3);
+  CHECK_EQ(env.slot().steps.load(), 9);  // a reset is no step
+  CHECK_EQ(env.slot().episodes.load(), 3);
   CHECK_EQ(env.stepper().calls(kEnv, Call::kStep), 9);
   CHECK_EQ(env.stepper().calls(kEnv, Call::kReset), 3);
 }
@@ -99,7 +99,7 @@ TEST(episode_reset_request_in_the_middle_starts_afresh) {
   CHECK_EQ(row.elapsed_step, 0);
   CHECK_EQ(row.obs.episode, 1);
   CHECK_EQ(env.step().elapsed_step, 1);
-  CHECK_EQ(env.slot().episodes, 0);
+  CHECK_EQ(env.slot().episodes.load(), 0);
 }
 
 TEST(episode_is_truncated_at_its_limit_and_counts_anew_after_it) {
@@ -147,7 +147,7 @@ TEST(episode_failed_step_gives_zeros_and_truncated_and_resets_next) {
   check_failed(env.play(Request::kStep, 5, Outcome::kFailed), 1);
   CHECK_EQ(env.head().failed.load(), 1);
   CHECK_EQ(env.head().infos.load(), 0);  // a flag that the env set before it failed counts for nothing
-  CHECK_EQ(env.slot().steps, 1);
+  CHECK_EQ(env.slot().steps.load(), 1);
   check_flags(env.step(), false, false, kFirst);
   CHECK_EQ(env.step().elapsed_step, 1);
   CHECK_EQ(env.head().failed.load(), 1);

@@ -59,7 +59,7 @@ TEST(slot_of_zero_bytes_is_idle_unbuilt_and_has_no_seed) {
   CHECK_EQ(slot.state.load(), SlotState::kIdle);
   CHECK(!slot.built);
   CHECK(!slot.reseed);
-  CHECK_EQ(slot.steps, 0);
+  CHECK_EQ(slot.steps.load(), 0);
 }
 
 }  // namespace

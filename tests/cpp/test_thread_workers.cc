@@ -95,7 +95,7 @@ TEST(thread_workers_can_be_started_again) {
     CHECK(check::happens([&] { return engine->arena.head(0).rows_done.load() == 4; }));
     CHECK(workers.stop(patience()));
   }
-  CHECK_EQ(engine->arena.slot(3).steps, 3);
+  CHECK_EQ(engine->arena.slot(3).steps.load(), 3);
 }
 
 TEST(thread_workers_stop_leaves_a_stuck_thread_behind_with_all_it_needs) {
