@@ -6,13 +6,13 @@ PYTEST_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check
-CXX_FILES = $(wildcard cpp_core/*.h cpp_core/*.cc tests/cpp/*.h tests/cpp/*.cc)
+CXX_FILES = $(wildcard cpp_core/*.h cpp_core/*.cc tests/cpp/*.h tests/cpp/*.cc benchmarks/cpp/*.cc)
 
 # Older ThreadSanitizer runtimes cannot start where the kernel spreads addresses too widely.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 CPP := cpp-default cpp-asan cpp-tsan
-.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded bench wheel-test clean
+.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded bench bench-cpp wheel-test clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -51,6 +51,13 @@ free-threaded:
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/throughput.py
+
+bench-cpp: build/handover
+	build/handover
+
+build/handover: benchmarks/cpp/handover.cc $(wildcard cpp_core/*.h)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O3 -DNDEBUG -Wall -Wextra -Werror -I. -pthread -o $@ $<
 
 # Builds the wheel out of the sdist, and tests it where the checkout cannot be imported by accident.
 wheel-test: $(VENV)/dev.stamp

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <string>
 #include <utility>
 
 #include "cpp_core/env_queue.h"
@@ -20,6 +21,16 @@
 #include "cpp_core/slot.h"
 
 namespace envpool {
+
+class NoMemory final : public std::bad_alloc {
+ public:
+  explicit NoMemory(size_t bytes)
+      : text_("no memory for a pool's batches (" + std::to_string(bytes >> 20) + " MiB)") {}
+  const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  const std::string text_;
+};
 
 class Mapping {
  public:
@@ -43,7 +54,7 @@ class Mapping {
  private:
   void map(int flags, int fd) {
     void* at = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, flags, fd, 0);
-    if (at == MAP_FAILED) throw std::bad_alloc();
+    if (at == MAP_FAILED) throw NoMemory(bytes_);
     data_ = static_cast<std::byte*>(at);
   }
 

@@ -113,10 +113,7 @@ class EnvPool {
   void start_errand(Request request, const std::vector<uint32_t>& envs) {
     errand_ = envs;
     errand_recount_ = false;
-    BatchHead& head = arena().words().errands;
-    head.rows_done.store(0, std::memory_order_relaxed);
-    head.failed.store(0, std::memory_order_relaxed);
-    head.rows_expected.store(static_cast<uint32_t>(envs.size()), std::memory_order_relaxed);
+    open_head(arena().words().errands, static_cast<uint32_t>(envs.size()));
     for (const uint32_t env : envs) make_due(env, request);
     push_due();
   }
@@ -126,7 +123,8 @@ class EnvPool {
     return envs;
   }
   bool errand_done() const {
-    if (!errand_recount_) return complete(arena().words().errands);
+    const bool counted = complete(arena().words().errands);  // when recounting too: pairs with count_done()
+    if (!errand_recount_) return counted;
     return std::all_of(errand_.begin(), errand_.end(),
                        [this](uint32_t env) { return state_of(env) == SlotState::kIdle; });
   }
@@ -140,11 +138,13 @@ class EnvPool {
     if (!is_async()) return;
     // A short batch: fewer envs are in flight than a batch has rows. seq_cst: pairs with publish().
     front().rows = std::min(options_.batch_size, num_in_flight_);
+    if (front().recount) return;
     arena().head(front().block).rows_expected.store(front().rows, std::memory_order_seq_cst);
   }
   bool front_ready() const {
     const Batch& batch = pending_.front();
-    return batch.recount ? count_published(batch) >= batch.rows : complete(arena().head(batch.block));
+    const bool counted = complete(arena().head(batch.block));  // when recounting too: pairs with count_done()
+    return batch.recount ? count_published(batch) >= batch.rows : counted;
   }
 
   // The front batch, which must be ready. Its envs are idle again.
@@ -202,27 +202,34 @@ class EnvPool {
     for (uint32_t queue = 0; queue < arena().layout().num_queues; ++queue) arena().queue(queue).wake_all();
   }
 
-  // The process that served `queue` is dead: whatever it had to do is done here, as failed, in its name. Its
-  // envs are not built any more. Only after the process is known to be gone: it writes no word any more.
+  // The process that served `queue` is dead: whatever it had to do is done here, as failed, in its name; a
+  // row that it did finish is the last of its episode. Its envs are not built any more. Only after the
+  // process is known to be gone: it writes no word any more.
   void bury(uint32_t queue) {
     arena().queue(queue).bury_taker();
-    for (Batch& batch : pending_) batch.recount = true;
+    for (Batch& batch : pending_) {
+      batch.recount = true;
+      wake_at_every_count(arena().head(batch.block));
+    }
     errand_recount_ = true;
+    wake_at_every_count(arena().words().errands);
     const Layout& layout = arena().layout();
     for (uint32_t env = layout.first_env(queue); env < layout.first_env(queue + 1); ++env) {
       Slot& slot = arena().slot(env);
       slot.built = false;
       slot.needs_reset = true;
-      slot.outbox = {};
+      slot.inbox = {};
       if (in_flight_[env]) {
         fail_row_of(env);
       } else if (state_of(env) != SlotState::kIdle) {
+        slot.outbox = {};
         arena().words().errands.failed.fetch_add(1, std::memory_order_relaxed);
         slot.state.store(SlotState::kIdle, std::memory_order_release);
       }
     }
   }
-  bool is_running(uint32_t env) const { return state_of(env) == SlotState::kRunning; }
+  // A worker has it, or is to take it: one that popped an env has it before it says so.
+  bool is_busy(uint32_t env) const { return state_of(env) != SlotState::kIdle; }
   bool is_built(uint32_t env) const { return arena().slot(env).built; }
 
   // Whatever no worker has taken yet is idle again; the row it was to fill never comes.
@@ -250,9 +257,16 @@ class EnvPool {
   };
 
   static bool complete(const BatchHead& head) {
-    return head.rows_done.load(std::memory_order_seq_cst) >=
+    return static_cast<uint32_t>(head.rows_done.load(std::memory_order_seq_cst)) >=
            head.rows_expected.load(std::memory_order_relaxed);
   }
+  static void open_head(BatchHead& head, uint32_t expected) {
+    head.rows_done.store((round_of(head) + 1) << kRoundShift, std::memory_order_relaxed);
+    head.failed.store(0, std::memory_order_relaxed);
+    head.infos.store(0, std::memory_order_relaxed);
+    head.rows_expected.store(expected, std::memory_order_relaxed);
+  }
+  static void wake_at_every_count(BatchHead& head) { head.rows_expected.store(0, std::memory_order_seq_cst); }
 
   Batch& front() { return pending_.front(); }
   SlotState state_of(uint32_t env) const { return arena().slot(env).state.load(std::memory_order_acquire); }
@@ -275,12 +289,14 @@ class EnvPool {
         const uint64_t word = arena().row_word(batch.block, i).load(std::memory_order_acquire);
         if (!is_row_of(word, env)) continue;
         if (is_published(word)) {
+          end_episode(arena(), arena().row(batch.block, i), env);
           arena().slot(env).state.store(SlotState::kIdle, std::memory_order_relaxed);
           return;
         }
         claim.set(batch.block, i);
       }
     }
+    arena().slot(env).outbox = {};
     arena().slot(env).state.store(SlotState::kRunning, std::memory_order_relaxed);
     write_failed_row(arena(), claim.row(), env);
     claim.settle();
@@ -305,11 +321,7 @@ class EnvPool {
   }
 
   void open_batch(uint32_t block, uint32_t rows) {
-    BatchHead& head = arena().head(block);
-    head.rows_done.store(0, std::memory_order_relaxed);
-    head.failed.store(0, std::memory_order_relaxed);
-    head.infos.store(0, std::memory_order_relaxed);
-    head.rows_expected.store(rows, std::memory_order_relaxed);
+    open_head(arena().head(block), rows);
     pending_.push_back({block, rows});
   }
 

@@ -42,6 +42,16 @@ inline void write_failed_row(Arena& arena, const Row& row, uint32_t env) {
   bump<uint64_t>(slot.episodes, 1);
 }
 
+// Makes a row the last of its episode, when nothing can come after it.
+inline void end_episode(Arena& arena, const Row& row, uint32_t env) {
+  if (*reinterpret_cast<bool*>(row.leaf(kDone))) return;
+  row.put<bool>(kTruncated, true);
+  row.put<bool>(kDone, true);
+  row.put<bool>(kTrunc, true);
+  row.put<int32_t>(kStepType, kLast);
+  bump<uint64_t>(arena.slot(env).episodes, 1);
+}
+
 // Resets or steps `env` as its slot asks and fills its row, whatever happens.
 inline Outcome play(Arena& arena, Stepper& stepper, int32_t max_episode_steps, uint32_t env,
                     RowClaim& claim) {

@@ -48,8 +48,10 @@ inline std::vector<EnvpoolLeaf> state_leaves(EnvpoolDType reward, const EnvpoolL
   return leaves;
 }
 
+inline constexpr uint32_t kRoundShift = 32;
+
 struct alignas(kCacheLine) BatchHead {
-  std::atomic<uint32_t> rows_done;
+  std::atomic<uint64_t> rows_done;  // and above kRoundShift, the round of filling: see count_done()
   std::atomic<uint32_t> rows_expected;
   std::atomic<uint32_t> failed;  // rows whose env raised
   std::atomic<uint32_t> infos;   // rows with undeclared info

@@ -74,6 +74,8 @@ class PyPool {
       if (pool_.is_built(static_cast<uint32_t>(env))) envs.push_back(static_cast<uint32_t>(env));
     }
     run_errand(Request::kClose, envs, [](uint32_t, const py::object&) {});
+    revive(chosen_envs(env_id));  // a worker may have died while it closed them
+    std::erase_if(envs, [this](uint32_t env) { return pool_.is_built(env); });
     for (const uint32_t env : envs) pool_.arena().slot(env).reseed = seeds_[env].has_value();
     return build(envs);
   }
@@ -97,6 +99,7 @@ class PyPool {
   void send(const py::tuple& actions, const py::object& env_id) {
     const Inside inside(this);
     const auto& envs = idle_envs(env_id);
+    pool_.check_room();
     const auto batches = read_actions(actions, layout(), envs);
     revive(envs);
     write_actions(batches, pool_.arena(), envs);
@@ -107,6 +110,7 @@ class PyPool {
   // comes back has to be the one that was sent.
   py::tuple step(const py::tuple& actions, const py::object& env_id, const View& view,
                  std::optional<double> timeout) {
+    refuse_fork();
     if (pool_.num_pending_batches() > 0 && !pool_.is_async()) {
       throw Fault(FaultKind::kPendingCallError, std::to_string(pool_.num_pending_batches()) +
                                                     " sent batch(es) not received yet; recv() first");
@@ -119,6 +123,7 @@ class PyPool {
   void reset(const py::object& env_id, const py::object& seeds, const py::object& options) {
     const Inside inside(this);
     const auto& envs = idle_envs(env_id);
+    pool_.check_room();
     revive(envs);
     if (!options.is_none()) post(envs, py::cast<std::vector<py::object>>(options));
     if (!seeds.is_none()) {
@@ -182,7 +187,12 @@ class PyPool {
         add_failure(env, env, outbox_of(env).take(env), &failures);
     }
     const py::object interrupt = stepper().take_interrupt();
-    if (all) stepper().release();
+    if (all) {
+      stepper().release();
+      file_inbox_.reset();
+      file_outboxes_.clear();
+      files_.reset();
+    }
     if (interrupt) rethrow(interrupt);
     return py::make_tuple(all, failures);
   }
@@ -245,19 +255,14 @@ class PyPool {
   class Inside {
    public:
     explicit Inside(PyPool* pool) : pool_(pool) {
+      pool->refuse_fork();  // first: a thread that was inside may not be in this process
       if (pool->busy_.test_and_set(std::memory_order_acquire)) {
         throw Fault(FaultKind::kPendingCallError,
                     "another call is inside this pool (another thread, or an env that uses its own pool); "
                     "one at a time");
       }
-      if (pool->forked() || pool->closed_) {
-        const bool forked = pool->forked();
+      if (pool->closed_) {
         pool->busy_.clear(std::memory_order_release);
-        if (forked) {
-          throw Fault(
-              FaultKind::kForkedPoolError,
-              "this pool was made before a fork and its workers are not in this process; make a new one");
-        }
         throw Fault(FaultKind::kPoolClosedError, "this pool is closed; make a new one");
       }
     }
@@ -314,6 +319,11 @@ class PyPool {
     if (is_own(env)) return *outbox_;
     return *file_outboxes_[layout().queue_of(env) - (workers_.caller_works ? 1 : 0)];
   }
+  void refuse_fork() const {
+    if (!forked()) return;
+    throw Fault(FaultKind::kForkedPoolError,
+                "this pool was made before a fork and its workers are not in this process; make a new one");
+  }
   bool forked() const { return Forks::counts().generation != generation_; }
 
   const Layout& layout() const { return pool_.arena().layout(); }
@@ -335,7 +345,6 @@ class PyPool {
     const auto& envs = chosen_envs(env_id);
     finish_errand();
     pool_.check_idle(envs.data(), envs.size());
-    pool_.check_room();
     return envs;
   }
 
@@ -416,6 +425,8 @@ class PyPool {
     const Deadline deadline = after(timeout.value_or(std::numeric_limits<double>::infinity()));
     const Stopwatch inside(&inside_ticks_);
     stepper().set_caller();
+    // Also when there is no need to wait: in an asynchronous pool the others may be quick enough for ever.
+    if (Clock::now() >= next_look_) look_around();
     pool_.begin_steps();
     while (!ready()) {
       Outcome outcome = Outcome::kOk;
@@ -434,6 +445,7 @@ class PyPool {
 
   // Between two slices of waiting: signals, and worker processes that died.
   void look_around() {
+    next_look_ = in_milliseconds(kSliceMs);
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     if (processes_ && !processes_.is_none()) look_for_dead();
   }
@@ -447,8 +459,7 @@ class PyPool {
   template <typename Ready>
   void wait_a_while(const Ready& ready, Deadline until) {
     const Stopwatch waiting(&waited_ticks_);
-    py::gil_scoped_release release;
-    pool_.wait(ready, until);
+    without_gil([&] { return pool_.wait(ready, until); });
   }
 
   [[noreturn]] static void rethrow(const py::object& interrupt) {
@@ -517,15 +528,20 @@ class PyPool {
     if (!stop(deadline)) return false;
     if (processes_) look_for_dead();
     pool_.take_back_due();
-    while (Clock::now() < deadline && any_running()) {
-      py::gil_scoped_release release;
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    // Half of the time, so that one hung env leaves the others time to be closed.
+    const Deadline patience = Clock::now() + (deadline - Clock::now()) / 2;
+    while (Clock::now() < patience && any_busy()) {
+      {
+        py::gil_scoped_release release;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      if (processes_) look_for_dead();
     }
     pool_.drop_everything();
     if (workers_.threads > 0) pool_.start_workers(1);
     std::vector<uint32_t> envs;
     for (const uint32_t env : pool_.all_envs()) {
-      if (pool_.is_built(env) && !pool_.is_running(env)) envs.push_back(env);
+      if (pool_.is_built(env) && !pool_.is_busy(env)) envs.push_back(env);
     }
     pool_.start_errand(Request::kClose, envs);
     const auto done = [this] { return pool_.errand_done(); };
@@ -541,14 +557,13 @@ class PyPool {
     return all || workers_.threads == 0;
   }
 
-  bool any_running() const {
+  bool any_busy() const {
     const auto envs = pool_.all_envs();
-    return std::any_of(envs.begin(), envs.end(), [this](uint32_t env) { return pool_.is_running(env); });
+    return std::any_of(envs.begin(), envs.end(), [this](uint32_t env) { return pool_.is_busy(env); });
   }
 
   bool stop(Deadline deadline) {
-    py::gil_scoped_release release;
-    return pool_.stop_workers(deadline);
+    return without_gil([&] { return pool_.stop_workers(deadline); });
   }
 
   const Workers workers_;
@@ -562,6 +577,7 @@ class PyPool {
   std::vector<std::unique_ptr<FileMailbox>> file_outboxes_;
   py::object processes_;
   std::vector<uint32_t> errand_;  // the envs of one that is not over, or whose letters are not all taken
+  Deadline next_look_{};
   std::vector<uint32_t> dead_queues_;
   std::vector<std::optional<int64_t>> seeds_;
   std::vector<py::object> deaths_;  // of envs whose worker process died, until the caller is told

@@ -43,6 +43,15 @@ auto outlive_python(const Call& call) {
 #endif
 }
 
+// Runs `call`, which must not throw, without the GIL.
+template <typename Call>
+auto without_gil(const Call& call) {
+  PyThreadState* const thread = PyEval_SaveThread();
+  const auto result = call();
+  outlive_python([thread] { PyEval_RestoreThread(thread); });
+  return result;
+}
+
 class PyStepper final : public Stepper {
  public:
   PyStepper(const EnvpoolModule* module, py::object factory, uint32_t num_envs,

@@ -25,18 +25,32 @@ struct Engine {
   bool timed;  // note when each env was taken, so that a timeout can say for how long it runs
 };
 
-// Counts one env as done, and wakes the caller when it was the last that the caller waits for.
-inline void count_done(Arena& arena, BatchHead& head) {
-  // seq_cst: pairs with the caller, which changes rows_expected and then looks at rows_done.
-  const uint32_t done = head.rows_done.fetch_add(1, std::memory_order_seq_cst) + 1;
-  if (done == head.rows_expected.load(std::memory_order_seq_cst)) arena.words().caller.notify(1);
+// To be read before the env is published: until then its head cannot be opened for another round.
+inline uint64_t round_of(const BatchHead& head) {
+  return head.rows_done.load(std::memory_order_relaxed) >> kRoundShift;
+}
+
+// Counts one env as done, and wakes the caller when it was the last that the caller waits for. After a death
+// the caller looks at the rows instead of the count, and may have opened the head again before the last
+// worker has counted: a late count is dropped.
+inline void count_done(Arena& arena, BatchHead& head, uint64_t round) {
+  uint64_t done = head.rows_done.load(std::memory_order_relaxed);
+  do {
+    if (done >> kRoundShift != round) return;
+    // seq_cst: pairs with the caller, which changes rows_expected and then looks at rows_done.
+  } while (!head.rows_done.compare_exchange_weak(done, done + 1, std::memory_order_seq_cst));
+  if (static_cast<uint32_t>(done) + 1 >= head.rows_expected.load(std::memory_order_seq_cst)) {
+    arena.words().caller.notify(1);
+  }
 }
 
 inline void publish(Arena& arena, Slot& slot, RowClaim& claim) {
   RowWord& word = claim.word();
+  BatchHead& head = arena.head(claim.block());
+  const uint64_t round = round_of(head);
   slot.move(SlotEvent::kPublish);
   word.store(published_row(word.load(std::memory_order_relaxed)), std::memory_order_release);
-  count_done(arena, arena.head(claim.block()));
+  count_done(arena, head, round);
 }
 
 // Builds, closes or applies: requests that fill no row.
@@ -57,8 +71,9 @@ inline Outcome run_errand(Engine& engine, Slot& slot, uint32_t env) {
   }
   BatchHead& errands = engine.arena.words().errands;
   if (outcome == Outcome::kFailed) errands.failed.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t round = round_of(errands);
   slot.move(SlotEvent::kPublish);
-  count_done(engine.arena, errands);
+  count_done(engine.arena, errands, round);
   return outcome;
 }
 

@@ -176,9 +176,10 @@ class ForkedPoolError(PoolError):
 
 def text_of(exception: BaseException) -> str:
     """`str(exception)`, or the next best where its own code raises, which must not hide it."""
-    for text in (lambda: str(exception), lambda: repr(exception.args)):
-        with contextlib.suppress(Exception):
-            return text()
+    with contextlib.suppress(Exception):
+        return str(exception)
+    with contextlib.suppress(Exception):
+        return repr(exception.args)
     return "(no text: its __str__ raised)"
 
 

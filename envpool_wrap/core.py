@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from envpool_protocol import _core, origins
-from envpool_protocol.errors import ConfigError, ForkedPoolError, SpecError
+from envpool_protocol.errors import ConfigError, SpecError
 from envpool_protocol.sources import Description, Source
 from envpool_protocol.spaces import space_spec
 from envpool_wrap.backends import Placement
@@ -41,11 +41,9 @@ class OpenCore:
         start, timeout = time.monotonic(), CLOSE_DEADLINE
         try:
             return self.pool.close(timeout)
-        except ForkedPoolError:
-            self.processes = None  # they belong to the process that forked
-            raise
         finally:
-            if self.processes is not None:
+            # Not when it was refused: the workers are in use, or belong to the process that forked.
+            if self.processes is not None and self.pool.closed:
                 self.processes.stop(max(0.0, timeout - (time.monotonic() - start)))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envpool_protocol import _core
-from envpool_protocol.errors import ActionError, ForkedPoolError, PoolTimeout
+from envpool_protocol.errors import WORKER, ActionError, ForkedPoolError, PendingCallError, PoolTimeout
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import core
 from envpool_wrap.backends import place
@@ -266,6 +266,8 @@ class Pool:
         results, failures = self._core.apply(function, env_id)
         if failures:
             failure = failure_of(failures[0])
+            if failure.hook == WORKER:
+                raise_failures(failures)
             failure.exception.add_note(f"in env {failure.env_id}")
             if failure.exception.__traceback__ is None:  # it came from another process
                 failure.exception.add_note(failure.traceback)
@@ -285,5 +287,6 @@ class _AttributeSetter:
 
 
 def _close_quietly(opened: OpenCore) -> None:
-    with contextlib.suppress(ForkedPoolError):
+    # Refused in a forked process, and when a thread that the exit does not wait for is inside.
+    with contextlib.suppress(ForkedPoolError, PendingCallError):
         opened.close()

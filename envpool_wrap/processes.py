@@ -22,6 +22,7 @@ from typing import Any
 from envpool_protocol.errors import PoolError
 
 START_DEADLINE = 120.0  # seconds for a child to import what it needs
+READY = b"\0"
 _WORKER = Path(__file__).with_name("worker.py")
 # One thread each for BLAS, OpenMP and friends: the pool's processes share the cores already.
 _ONE_THREAD = (
@@ -66,26 +67,29 @@ class Processes:
             raise
 
     def start(self, queues: list[int]) -> None:
-        """Start the children of these queues, all at once, and wait until they can work."""
+        """Start the children of these queues, all at once, and wait until they can work: all, or none."""
         deadline = time.monotonic() + START_DEADLINE
-        with contextlib.ExitStack() as pipes:
-            ready = {
-                queue: pipes.enter_context(open(self._spawn(queue), "rb", buffering=0)) for queue in queues
-            }
-            for queue, pipe in ready.items():
-                self._await_start(queue, pipe, deadline)
-
-    def _spawn(self, queue: int) -> int:
-        orders = self._orders | {"path": sys.path, "folder": os.getcwd()}
-        orders["arena"] = self._arena | {
-            "queue": queue,
-            "outbox_fd": self._outboxes[queue],
-            "parent": os.getpid(),
-        }
-        data = pickle.dumps(orders)
-        orders_fd = os.memfd_create("envpool-orders", os.MFD_CLOEXEC)
-        ready, child_ready = os.pipe()
         try:
+            with contextlib.ExitStack() as pipes:
+                ready = {queue: self._spawn(queue, pipes) for queue in queues}
+                for queue, pipe in ready.items():
+                    self._await_start(queue, pipe, deadline)
+        except BaseException:
+            for queue in queues:
+                if queue in self._children:
+                    self._children.pop(queue).end(0.0)
+            raise
+
+    def _spawn(self, queue: int, pipes: contextlib.ExitStack) -> Any:
+        orders = self._orders | {"path": sys.path, "folder": os.getcwd(), "parent": os.getpid()}
+        orders["arena"] = self._arena | {"queue": queue, "outbox_fd": self._outboxes[queue]}
+        data = pickle.dumps(orders)
+        with contextlib.ExitStack() as given:
+            orders_fd = os.memfd_create("envpool-orders", os.MFD_CLOEXEC)
+            given.callback(os.close, orders_fd)
+            ready, child_ready = os.pipe()
+            given.callback(os.close, child_ready)
+            pipe = pipes.enter_context(open(ready, "rb", buffering=0))
             os.write(orders_fd, data)
             process = subprocess.Popen(
                 [sys.executable, "-P", str(_WORKER), str(orders_fd), str(child_ready)],
@@ -95,33 +99,28 @@ class Processes:
                 process_group=0,
             )
             self._children[queue] = _Child(process)
-        except BaseException:
-            os.close(ready)
-            raise
-        finally:
-            os.close(orders_fd)
-            os.close(child_ready)
-        return ready
+        return pipe
 
     def _await_start(self, queue: int, ready: Any, deadline: float) -> None:
-        """The child closes the pipe when it is ready; whatever it writes there is why it is not."""
+        """The child writes one zero when it is ready; whatever else it writes is why it is not."""
         said = b""
+        poll = select.poll()
+        poll.register(ready, select.POLLIN)
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise PoolError(f"worker {queue} did not start within {START_DEADLINE:g} s")
-            if not select.select([ready], [], [], left)[0]:
+            if not poll.poll(left * 1000):
                 continue
             piece = ready.read(65536)
+            if piece == READY:
+                return
             if not piece:
                 break
             said += piece
-        if said:
-            self._children.pop(queue).end(10.0)
-            raise PoolError(f"worker {queue} could not start:\n{said.decode(errors='replace')}")
-        if self._children[queue].has_ended():
-            code = self._children.pop(queue).end(0.0)
-            raise PoolError(f"worker {queue} could not start: it {ending(code)}")
+        code = self._children.pop(queue).end(10.0)
+        why = f"\n{said.decode(errors='replace')}" if said else f" it {ending(code)}"
+        raise PoolError(f"worker {queue} could not start:{why}")
 
     def died(self) -> dict[int, ChildProcessError]:
         """The children that ended since the last call, by queue."""
@@ -150,7 +149,12 @@ class _Child:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.pid = process.pid
-        self._pidfd = os.pidfd_open(process.pid)
+        try:
+            self._pidfd = os.pidfd_open(process.pid)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
 
     def has_ended(self) -> bool:
         return self._wait(0.0)

@@ -11,6 +11,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
 
 
 _refusing: list[bool] = []
+_loading = threading.Lock()  # a module that two threads load at once fails in one of them
 
 
 @contextlib.contextmanager
@@ -179,18 +181,19 @@ def load_module(name: str, path: str) -> ModuleType:
     Raises:
         ImportError: the file is not a module of this engine.
     """
-    if name in sys.modules:
-        return sys.modules[name]
-    loader = importlib.machinery.ExtensionFileLoader(name, path)
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-    assert spec is not None  # a loader was given
-    try:
-        module = importlib.util.module_from_spec(spec)
-        loader.exec_module(module)
-    except ImportError as error:
-        raise ImportError(f"{path} cannot be loaded: {error}") from error
-    sys.modules[name] = module
-    return module
+    with _loading:
+        if name in sys.modules:
+            return sys.modules[name]
+        loader = importlib.machinery.ExtensionFileLoader(name, path)
+        spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+        assert spec is not None  # a loader was given
+        try:
+            module = importlib.util.module_from_spec(spec)
+            loader.exec_module(module)
+        except ImportError as error:
+            raise ImportError(f"{path} cannot be loaded: {error}") from error
+        sys.modules[name] = module
+        return module
 
 
 def _meet_envpool() -> None:

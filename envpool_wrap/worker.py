@@ -20,9 +20,13 @@ def main(orders_fd: int, ready_fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         orders = pickle.loads(read_all(orders_fd))
+        os.close(orders_fd)
+        os.set_inheritable(ready_fd, False)
         sys.path[:] = orders["path"]
         os.chdir(orders["folder"])
         from envpool_protocol import _core
+
+        _core.end_with_parent(orders["parent"])
         from envpool_wrap.registry import load_module, refusing_pools
 
         module = load_module(orders["module_name"], orders["module_file"])
@@ -34,6 +38,7 @@ def main(orders_fd: int, ready_fd: int) -> None:
         text = "".join(traceback.format_exception(error))
         os.write(ready_fd, text.encode("utf-8", "replace")[:60_000])
         sys.exit(1)
+    os.write(ready_fd, b"\0")
     os.close(ready_fd)
     serve.run()
 

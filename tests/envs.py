@@ -6,6 +6,8 @@ Each distinct class costs a compilation of about five seconds: use one of these 
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +36,8 @@ class Journal:
 
 class Counting(EnvPoolProtocol):
     """obs float32 [envid, t, last action]; ends after 2 + envid steps; reward 10 t + envid."""
+
+    closes: Journal | None = None
 
     def __init__(self, envid: int, ends_after: int | None = None, closes: Journal | None = None) -> None:
         self.envid, self.closes = envid, closes
@@ -74,6 +78,12 @@ class Counting(EnvPoolProtocol):
 def idle_actions(cls: type, rows: int) -> Any:
     """A batch of actions that fits the env class: zeros."""
     return np.zeros((rows, 1), np.float32) if cls is Counting else np.zeros(rows, np.int64)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Spin until a worker has done its part; pytest-timeout is the net."""
+    while not condition():
+        threading.Event().wait(0)
 
 
 GATES = "GATED_ENVS"  # environment variable: the folder of the gates, for all processes of a run

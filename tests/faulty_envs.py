@@ -1,4 +1,4 @@
-"""The env of the fault matrix: it gets into whatever trouble it is told, wherever it is told, on any worker."""
+"""The env of the fault matrix: it gets into whatever trouble it is told, where it is told, on any worker."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ ERRORS = {error.__name__: error for error in (Unpicklable, Unmakeable, OnlyAtHom
 
 
 class Troubled(EnvPoolProtocol):
-    """obs float64 [envid, t, pid, option]; endless; does `what` in the hook `at` of env `who` when t is `when`.
+    """obs float64 [envid, t, pid, option]; does `what` in the hook `at` of env `who` when t is `when`.
 
     Args:
         what: a method of this class without the underscore, or the name of an exception.
@@ -99,7 +99,12 @@ class Troubled(EnvPoolProtocol):
 
     def maybe(self, hook: str, when: int | None = None) -> None:
         """Get into trouble, if it is time."""
-        if not self.what or hook != self.at or self.who not in (None, self.envid):
+        if (
+            not self.what
+            or self.what.startswith("info")
+            or hook != self.at
+            or self.who not in (None, self.envid)
+        ):
             return
         if when is not None and self.when not in (-1, when):
             return

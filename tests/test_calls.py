@@ -133,6 +133,24 @@ def test_a_closed_pool_is_called(make: Any, backend: str) -> None:
             use()
 
 
+def test_a_call_is_refused_because_many_batches_are_in_flight(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("envpool_wrap.core.RING_BYTES", 0)
+    pool = make(Counting, num_envs=18)
+    held = pool.reset()  # one more block
+    sent = 0
+    with pytest.raises(PendingCallError, match="batches are in flight, and that is the limit"):
+        while True:
+            pool.send(idle_actions(Counting, 1), [sent])
+            sent += 1
+    assert sent >= 16
+    assert pool.get_attr("envid", env_id=17) == [17]
+    for env_id in range(sent):
+        assert pool.recv()[4]["env_id"].tolist() == [env_id]
+    assert held[0][:, 1].tolist() == [0] * 18
+
+
 # What cannot cross to another process
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -12,21 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
-from envs import Counting, Gated, idle_actions
+from envs import Counting, Faulty, Gated, Journal, idle_actions
 
 import envpool_wrap
-from envpool_protocol.errors import PoolClosedError, PoolTimeout
+from envpool_protocol.errors import EnvError, PoolClosedError, PoolTimeout
 
 TESTS = Path(__file__).parent
 
 
 @pytest.fixture
-def closed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The ids of the Counting envs whose close was called."""
-    ids: list[int] = []
-    monkeypatch.setattr(Counting, "_close_envpool", lambda self: ids.append(self.envid))
-    return ids
+def kwargs(journal: Journal) -> dict[str, Any]:
+    """Constructor arguments of Counting envs that write down when they are closed."""
+    return {"closes": journal}
 
 
 @pytest.fixture
@@ -35,49 +35,62 @@ def name(task_id: Any) -> str:
     return found
 
 
-def test_close_misses_an_env_or_closes_one_twice(name: str, backend: str, closed: list[int]) -> None:
-    pool = envpool_wrap.make(name, "gym", num_envs=5, backend=backend)
+def test_close_misses_an_env_or_closes_one_twice(
+    name: str, backend: str, journal: Journal, kwargs: Any
+) -> None:
+    pool = envpool_wrap.make(name, "gym", num_envs=5, backend=backend, env_kwargs=kwargs)
     pool.step(idle_actions(Counting, 2), [0, 3])
     pool.send(idle_actions(Counting, 2), [1, 2])
     for _ in range(3):
         pool.close()
-    assert sorted(closed) == [0, 1, 2, 3, 4]
+    assert sorted(journal.ids) == [0, 1, 2, 3, 4]
 
 
-def test_leaving_the_with_block_leaves_the_pool_open(name: str, backend: str, closed: list[int]) -> None:
+def test_leaving_the_with_block_leaves_the_pool_open(
+    name: str, backend: str, journal: Journal, kwargs: Any
+) -> None:
     with (
         pytest.raises(ZeroDivisionError),
-        envpool_wrap.make(name, "gym", num_envs=2, backend=backend) as pool,
+        envpool_wrap.make(name, "gym", num_envs=2, backend=backend, env_kwargs=kwargs) as pool,
     ):
         pool.reset()
         raise ZeroDivisionError
-    assert sorted(closed) == [0, 1]
+    assert sorted(journal.ids) == [0, 1]
     with pytest.raises(PoolClosedError):
         pool.reset()
 
 
 @pytest.mark.parametrize("env_type", ["gym", "gymnasium", "dm"])
-def test_a_pool_that_nobody_closes_stays(name: str, backend: str, env_type: str, closed: list[int]) -> None:
-    pool = envpool_wrap.make(name, env_type, num_envs=2, backend=backend)
+def test_a_pool_that_nobody_closes_stays(
+    name: str, backend: str, env_type: str, journal: Journal, kwargs: Any
+) -> None:
+    pool = envpool_wrap.make(name, env_type, num_envs=2, backend=backend, env_kwargs=kwargs)
     pool.reset()
     pool.send(idle_actions(Counting, 2))
     gone = weakref.ref(pool)
     del pool
     gc.collect()
     assert gone() is None
-    assert sorted(closed) == [0, 1]
+    assert sorted(journal.ids) == [0, 1]
+    assert psutil.Process().children() == []
 
 
+@pytest.mark.parametrize("backend", ["inline", "thread"])
 def test_envs_outlive_their_pool(name: str, backend: str) -> None:
     pool = envpool_wrap.make(name, "gym", num_envs=2, backend=backend)
     pool.step(np.zeros((2, 1), np.float32))
-    envs = [weakref.ref(env) for env in pool.call("__getattribute__", "__class__") and pool._envs(None)]
+    envs = []
+    for env_id in range(2):
+        [reset] = pool.get_attr("_reset_envpool", env_id)
+        envs.append(weakref.ref(reset.__self__))
+        del reset
     assert all(env() is not None for env in envs)
     pool.close()
     assert all(env() is None for env in envs)
 
 
-def test_workers_outlive_their_pool(name: str) -> None:
+@pytest.mark.parametrize("caller_steps", [True, False])
+def test_worker_threads_outlive_their_pool(name: str, caller_steps: bool) -> None:
     def workers() -> int:
         return sum(
             task.joinpath("comm").read_text().startswith("envpool-")
@@ -87,22 +100,61 @@ def test_workers_outlive_their_pool(name: str) -> None:
     if not Path("/proc/self/task").exists():
         pytest.skip("no /proc here")
     before = workers()
-    pool = envpool_wrap.make(name, "gym", num_envs=3, num_threads=3, backend="thread")
-    assert workers() == before + 3
+    pool = envpool_wrap.make(
+        name, "gym", num_envs=3, num_threads=3, backend="thread", caller_steps=caller_steps
+    )
+    assert workers() == before + 3 - caller_steps
     pool.close()
     assert workers() == before
 
 
-def test_closing_waits_for_ever_on_a_hung_env(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envpool_wrap.pool.CLOSE_DEADLINE", 0.1)
-    pool = make(Gated, num_envs=2, backend="thread", num_threads=2)
+@pytest.mark.parametrize("caller_steps", [True, False])
+def test_worker_processes_outlive_their_pool(name: str, caller_steps: bool) -> None:
+    me = psutil.Process()
+    descriptors = me.num_fds()
+    pool = envpool_wrap.make(
+        name, "gym", num_envs=3, num_threads=3, backend="process", caller_steps=caller_steps
+    )
+    children = me.children()
+    assert len(children) == 3 - caller_steps
+    assert all(os.getpgid(child.pid) == child.pid for child in children)
+    pool.reset()
+    pool.close()
+    assert not any(child.is_running() for child in children)
+    del pool
+    gc.collect()
+    assert me.num_fds() == descriptors
+
+
+def test_a_pool_that_could_not_be_built_leaves_processes(task_id: Any) -> None:
+    before = psutil.Process().num_fds()
+    with pytest.raises(EnvError, match="env 2: __init__"):
+        envpool_wrap.make(
+            task_id(Faulty),
+            "gym",
+            num_envs=3,
+            backend="process",
+            env_kwargs=[{}, {}, {"fail_in": "__init__"}],
+        )
+    gc.collect()
+    assert psutil.Process().children() == []
+    assert psutil.Process().num_fds() == before
+
+
+def test_closing_waits_for_ever_on_a_hung_env(make: Any, apart: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envpool_wrap.core.CLOSE_DEADLINE", 0.1)
+    pool = make(Gated, num_envs=2, **apart)
     obs, _ = pool.reset()
     Gated.shut(1)
     pool.send(np.zeros(2, int))
-    Gated.entered[1].wait()
+    Gated.await_entered(1)
     start = time.monotonic()
-    with pytest.raises(PoolTimeout, match=r"did not return within 0\.1 s of close"):
+    if apart["backend"] == "thread":
+        with pytest.raises(PoolTimeout, match=r"did not return within 0\.1 s of close"):
+            pool.close()
+    else:  # its process is killed
         pool.close()
+        assert psutil.Process().children() == []
     assert time.monotonic() - start < 2
     with pytest.raises(PoolClosedError):
         pool.recv()
@@ -111,25 +163,57 @@ def test_closing_waits_for_ever_on_a_hung_env(make: Any, monkeypatch: pytest.Mon
     Gated.open(1)  # the thread that was left behind goes on with memory that is still there
 
 
-def test_closing_waits_for_ever_on_a_hung_close(
-    make: Any, monkeypatch: pytest.MonkeyPatch, task_id: Any
+def test_a_hung_env_keeps_the_others_from_being_closed(
+    make: Any, name: str, journal: Journal, kwargs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("envpool_wrap.pool.CLOSE_DEADLINE", 0.1)
-    gate = threading.Event()
-    pool = make(Counting, num_envs=2, backend="thread")
-    monkeypatch.setattr(Counting, "_close_envpool", lambda self: gate.wait(60))
-    with pytest.raises(PoolTimeout):
+    gate = make(Gated)  # for its gate
+    monkeypatch.setattr("envpool_wrap.core.CLOSE_DEADLINE", 1.0)
+    pool = make(Counting, num_envs=4, backend="process", num_threads=4, caller_steps=False, env_kwargs=kwargs)
+    pool.reset()
+    Gated.shut(0)
+    pool.set_attr("_step_envpool", gate.get_attr("_step_envpool")[0], env_id=2)
+    pool.send(idle_actions(Counting, 4))
+    Gated.await_entered(0)
+    pool.close()
+    assert sorted(journal.ids) == [0, 1, 3]
+    assert psutil.Process().children() == []
+
+
+def test_closing_waits_for_ever_on_a_hung_close(
+    make: Any, monkeypatch: pytest.MonkeyPatch, apart: Any
+) -> None:
+    gate = make(Gated)  # for its gate
+    monkeypatch.setattr("envpool_wrap.core.CLOSE_DEADLINE", 0.1)
+    pool = make(Counting, num_envs=2, **apart)
+    Gated.shut(0)
+    step = gate.get_attr("_step_envpool")[0]
+    pool.set_attr("_close_envpool", _Bound(step, 0))
+    if apart["backend"] == "thread":
+        with pytest.raises(PoolTimeout):
+            pool.close()
+    else:
         pool.close()
-    gate.set()
+        assert psutil.Process().children() == []
 
 
-def test_many_pools_come_and_go_at_once(name: str, backend: str, closed: list[int]) -> None:
+class _Bound:
+    """`functools.partial`, which as an attribute of an env is called as it is."""
+
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.function, self.args = function, args
+
+    def __call__(self) -> Any:
+        return self.function(*self.args)
+
+
+def test_many_pools_come_and_go_at_once(name: str, backend: str, journal: Journal, kwargs: Any) -> None:
     faults: list[BaseException] = []
+    times = 3 if backend == "process" else 20
 
     def live() -> None:
         try:
-            for _ in range(20):
-                with envpool_wrap.make(name, "gym", num_envs=3, backend=backend) as pool:
+            for _ in range(times):
+                with envpool_wrap.make(name, "gym", num_envs=3, backend=backend, env_kwargs=kwargs) as pool:
                     pool.reset()
                     assert pool.step(idle_actions(Counting, 3))[0][:, 1].tolist() == [1, 1, 1]
         except BaseException as fault:
@@ -141,7 +225,7 @@ def test_many_pools_come_and_go_at_once(name: str, backend: str, closed: list[in
     for thread in threads:
         thread.join()
     assert faults == []
-    assert len(closed) == 4 * 20 * 3
+    assert len(journal.ids) == 4 * times * 3
 
 
 # The exit of the interpreter
@@ -151,7 +235,7 @@ def run(name: str, body: str) -> subprocess.CompletedProcess[str]:
     code = f"""
 import sys, threading
 sys.path.insert(0, {str(TESTS)!r})
-import envs, envpool_wrap, envpool_wrap.pool
+import envs, envpool_wrap, envpool_wrap.core
 import numpy as np
 from envpool_protocol import EnvManager
 EnvManager.register_env(envs.Counting)
@@ -161,16 +245,17 @@ EnvManager.register_env(envs.Counting)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
 
 
-def test_the_exit_leaves_envs_open(name: str, backend: str) -> None:
+def test_the_exit_leaves_envs_open(name: str, backend: str, journal: Journal) -> None:
     body = f"""
-pool = envpool_wrap.make(NAME, "gym", num_envs=2, backend={backend!r})
-envs.Counting._close_envpool = lambda self: print("closed", self.envid)
+from pathlib import Path
+kwargs = {{"closes": envs.Journal(Path({str(journal.path)!r}))}}
+pool = envpool_wrap.make(NAME, "gym", num_envs=2, backend={backend!r}, env_kwargs=kwargs)
 pool.reset()
 pool.send(np.zeros((2, 1), np.float32))
 """
     done = run(name, body)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(done.stdout.split("\n")) == ["", "closed 0", "closed 1"]
+    assert sorted(journal.ids) == [0, 1]
 
 
 def test_an_array_that_lives_until_the_exit_crashes_it(name: str, backend: str) -> None:
@@ -189,8 +274,8 @@ pool.self = pool
 )
 def test_a_hung_env_crashes_the_exit_or_holds_it_up(name: str, hang: str) -> None:
     body = f"""
-envpool_wrap.pool.CLOSE_DEADLINE = 0.1
-pool = envpool_wrap.make(NAME, "gym", num_envs=2, backend="thread")
+envpool_wrap.core.CLOSE_DEADLINE = 0.1
+pool = envpool_wrap.make(NAME, "gym", num_envs=2, backend="thread", caller_steps=False)
 pool.reset()
 entered = threading.Event()
 def step(action):

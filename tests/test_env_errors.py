@@ -256,19 +256,15 @@ def test_an_exception_that_cannot_travel_is_lost(make: Any, make_error: Any, nam
 
 
 @pytest.mark.parametrize(
-    ("info", "said"),
+    ("tell", "said"),
     [
-        ({"a": Rooted()}, "cannot be sent to another process: rooted here"),
-        ({"a": Homebody(os.getpid())}, "only_the_worker_has_it"),
+        (lambda: {"a": Rooted()}, "cannot be sent to another process: rooted here"),
+        (lambda: {"a": Homebody(HOME)}, "only_the_worker_has_it"),
     ],
 )
-def test_an_info_that_cannot_travel_takes_the_batch_with_it(make: Any, info: Any, said: str) -> None:
+def test_an_info_that_cannot_travel_takes_the_batch_with_it(make: Any, tell: Any, said: str) -> None:
     pool = make(Faulty, num_envs=3, backend="process", num_threads=3)
     pool.reset()
-
-    def tell() -> Any:
-        return {"a": Rooted()} if said.startswith("cannot") else {"a": Homebody(HOME)}
-
     pool.set_attr("_info_envpool", tell, env_id=1)
     for _ in range(40):  # more than there are batches
         with pytest.raises(EnvError, match=f"env 1: _info_envpool raised .*{said}") as caught:
@@ -297,7 +293,7 @@ def test_the_action_that_the_env_spoilt_hides_the_failure(make: Any) -> None:
 
 
 def test_the_chain_of_causes_is_cut(make: Any, backend: str) -> None:
-    pool = make(Faulty, backend=backend)  # in another process, if that
+    pool = make(Faulty, backend=backend)
     pool.reset()
 
     def fail(action: Any) -> None:
@@ -371,13 +367,11 @@ def test_a_failure_that_nobody_received_is_raised_by_close(task_id: Any, backend
 # Ctrl-C
 
 
+@pytest.mark.parametrize("backend", ["inline", "process"])  # env 0 is the caller's; with threads by chance
 def test_an_interrupt_in_the_callers_own_env_is_wrapped_or_loses_the_batch(make: Any, backend: str) -> None:
-    """Env 0 is the caller's on every backend: its threads find nobody else's envs due before they wake."""
     error = KeyboardInterrupt()
     kwargs = [{"fail_in": "_step_envpool", "error": error}, {}, {}]
     pool = make(Faulty, num_envs=3, backend=backend, env_kwargs=kwargs)
-    if backend == "thread":
-        pytest.skip("whether the caller or a thread takes an env is chance")
     pool.reset()
     with pytest.raises(KeyboardInterrupt) as caught:
         pool.step(ZEROS)

@@ -1,4 +1,4 @@
-"""The fault matrix: whatever an env, a worker, a user or the system does wrong ends in the right error in time.
+"""The fault matrix: whatever an env, a worker, a user or the system does ends in the right error, in time.
 
 Each test bears the name of the fault that it catches.
 """
@@ -46,7 +46,7 @@ STEP_HOOKS = [
     "_info_envpool",
 ]
 HOW = {
-    "inline": {"backend": "inline"},
+    "inline": {"backend": "inline", "num_threads": 1, "caller_steps": "auto"},
     "thread": {"backend": "thread", "num_threads": 2, "caller_steps": False},
     "process": {"backend": "process", "num_threads": 2, "caller_steps": False},
     "process+caller": {"backend": "process", "num_threads": 2, "caller_steps": True},
@@ -177,7 +177,7 @@ def test_an_exception_that_cannot_be_sent_is_lost(pool: Any, what: str) -> None:
     (failure,) = caught.value.errors
     assert (failure.env_id, failure.hook) == (1, "_step_envpool")
     assert what in failure.traceback
-    assert what in str(failure.exception) or what in type(failure.exception).__name__
+    assert what in f"{type(failure.exception).__name__}: {failure.exception!r}"
     assert caught.value.result[0][:, 1].tolist() == [1, 0, 1, 1]
     assert_works(troubled)
 
@@ -239,7 +239,6 @@ def test_a_long_letter_is_cut_off(pool: Any) -> None:
 @pytest.mark.parametrize("how", ["process", "process+caller", "process-async"])
 def test_a_dead_worker_takes_other_rows_along(pool: Any, how: str, hook: str, what: str) -> None:
     troubled = pool(what, at=hook, who=3, once=True, **HOW[how])
-    mine = [env for env in range(4) if pids_of(troubled) and env >= 2]
     troubled._send_reset(None, None, None)
     rows, failures = receive_all(troubled)
     if hook != "_reset_envpool":
@@ -249,7 +248,7 @@ def test_a_dead_worker_takes_other_rows_along(pool: Any, how: str, hook: str, wh
         rows, failures = receive_all(troubled)
         print(f"told within {time.monotonic() - start:.3f} s")
         assert time.monotonic() - start < PROMPT
-    assert {failure.env_id for failure in failures} <= set(mine)
+    assert {failure.env_id for failure in failures} <= {2, 3}
     assert 3 in {failure.env_id for failure in failures}
     for failure in failures:
         assert failure.hook == "worker"
@@ -264,6 +263,7 @@ def test_a_dead_worker_takes_other_rows_along(pool: Any, how: str, hook: str, wh
 @pytest.mark.parametrize("what", DEATHS)
 @pytest.mark.parametrize("how", ["process", "process+caller"])
 def test_a_worker_that_dies_in_a_constructor_hangs_make(pool: Any, how: str, what: str) -> None:
+    gc.collect()
     before = descriptors()
     with pytest.raises(WorkerDied, match=DEATHS[what]) as caught:
         pool(what, at="__init__", who=3, **HOW[how])
@@ -381,7 +381,7 @@ def test_an_env_that_cannot_be_built_again_is_stepped_all_the_same(pool: Any, tm
         with pytest.raises(EnvError, match="env 3: __init__ raised ValueError: still broken"):
             troubled.reset()
     obs, *_ = troubled.step(still(3), [0, 1, 2])
-    assert obs[:, :2].tolist() == [[0, 2], [1, 2], [2, 0]]
+    assert obs[:, :2].tolist() == [[0, 1], [1, 1], [2, 1]]
     broken.unlink()
     assert_works(troubled)
 
@@ -396,19 +396,18 @@ def test_a_dead_worker_starves_silently_while_the_others_are_quick(pool: Any) ->
             *_, info = troubled.recv()
             seen += 1
             troubled.send(still(len(info["env_id"])), info["env_id"])
-            # A policy that is slower than the envs: the next batch is there before it is asked for.
-            until(troubled._core_front_ready if hasattr(troubled, "_core_front_ready") else lambda: True)
-            time.sleep(0.02)
+            time.sleep(0.02)  # a policy slower than the envs: the next batch is there when it is asked for
     assert seen < 200
 
 
 def test_a_dead_worker_makes_send_wait_for_a_hung_env(pool: Any, tmp_path: Path) -> None:
-    troubled = pool("hang", who=0, **HOW["process-async"])
+    troubled = pool("hang", **HOW["process-async"])
     troubled.async_reset()
     receive_all(troubled)
     troubled.send(still(1), [0])
     troubled.send(still(2), [2, 3])
     assert until((tmp_path / "hangs-0").exists)
+    assert until((tmp_path / "hangs-2").exists)
     os.kill(pids_of(troubled)[1], signal.SIGKILL)
     with pytest.raises(WorkerDied):
         troubled.recv()
@@ -431,7 +430,7 @@ def test_killed_workers_lose_double_or_swap_rows(pool: Any) -> None:
     """Workers are killed at random moments; each env's steps stay in order, and each loss is told."""
     dice = random.Random(1)
     for how in ("process", "process-async"):
-        troubled = pool(num_envs=6, **{key: value for key, value in HOW[how].items()})
+        troubled = pool(num_envs=6, **HOW[how])
         troubled._send_reset(None, None, None)
         clock = dict.fromkeys(range(6), -1.0)
         kills = deaths = 0
@@ -506,8 +505,7 @@ class _Dying:
 
 @pytest.mark.parametrize("how", ["thread", "process", "process-async"])
 def test_a_hung_env_is_not_named(pool: Any, how: str, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("envpool_wrap.pool.CLOSE_DEADLINE", 1.0)
-    monkeypatch.setattr(envpool_wrap.core.OpenCore.close, "__defaults__", (1.0,))
+    monkeypatch.setattr("envpool_wrap.core.CLOSE_DEADLINE", 1.0)
     troubled = pool("hang", who=1, timeout=0.3, **HOW[how])
     troubled.async_reset()
     while troubled._core.num_in_flight:
@@ -532,8 +530,8 @@ def test_a_hung_env_is_not_named(pool: Any, how: str, tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("at", ["_close_envpool", "_reset_envpool"])
 def test_a_hung_env_keeps_close_from_ending(pool: Any, at: str, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(envpool_wrap.core.OpenCore.close, "__defaults__", (1.0,))
-    troubled = pool("hang", at=at, who=0, caller_steps=True, num_threads=3)
+    monkeypatch.setattr("envpool_wrap.core.CLOSE_DEADLINE", 1.0)
+    troubled = pool("hang", at=at, who=0, caller_steps=True, num_threads=4)
     workers = pids_of(troubled)
     troubled.set_attr("what", "", env_id=[0])
     troubled.set_attr("who", 3)
@@ -718,7 +716,6 @@ def test_a_child_forked_during_a_step_ends_the_workers(pool: Any, tmp_path: Path
     thread = threading.Thread(target=receive)
     thread.start()
     assert until((tmp_path / "hangs-1").exists)
-    assert until(lambda: mine._core_busy() if hasattr(mine, "_core_busy") else True)
     hung = int((tmp_path / "hangs-1").read_text())
 
     def body() -> None:
@@ -726,11 +723,13 @@ def test_a_child_forked_during_a_step_ends_the_workers(pool: Any, tmp_path: Path
             mine.reset()
         mine._finalizer()
 
-    in_child(body)
-    assert not is_gone(hung)
-    assert thread.is_alive()
-    os.kill(hung, signal.SIGKILL)
-    thread.join(20)
+    try:
+        in_child(body)
+        assert not is_gone(hung)
+        assert thread.is_alive()
+    finally:
+        _kill(hung)
+        thread.join(20)
     assert [type(error) for error in caught] == [WorkerDied]
 
 
@@ -774,8 +773,7 @@ def test_an_env_out_of_memory_hangs_the_pool(pool: Any) -> None:
     mine.reset()
     with pytest.raises(EnvError, match="env 1: _step_envpool raised MemoryError"):
         mine.step(still(4))
-    assert mine.step(still(4))[0][:, 1].tolist() == [1, 0, 2, 2] or True
-    mine.reset()
+    assert mine.step(still(4))[0][:, 1].tolist() == [2, 0, 2, 2]
 
 
 def test_a_closed_pool_starts_workers_again(pool: Any) -> None:
@@ -802,7 +800,8 @@ NAME, SCRATCH = sys.argv[1:3]
 def make(what="", backend="process", num_threads=2, num_envs=4, at="_step_envpool", who=None, **config):
     trouble = {"what": what, "at": at, "who": who, "scratch": SCRATCH}
     return envpool_wrap.make(
-        NAME, "gym", num_envs=num_envs, num_threads=num_threads, backend=backend, env_kwargs=trouble, **config)
+        NAME, "gym", num_envs=num_envs, num_threads=num_threads, backend=backend, env_kwargs=trouble, **config
+    )
 def workers(pool): return pool._open.processes.pids()
 def still(rows): return np.zeros(rows, np.int64)
 def say(*words): print(*words, flush=True)
@@ -848,7 +847,7 @@ def words_of(process: subprocess.Popen[str], first: str) -> list[int]:
 def finish(process: subprocess.Popen[str]) -> str:
     """Its output; it must end well and say nothing on stderr."""
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, ""), out
+    assert (process.returncode, err) == (0, ""), f"{out}\n{err}"
     return out
 
 
@@ -910,8 +909,8 @@ pool = make("hang", who=1, caller_steps=False)
 pool.reset()
 pool.send(still(4))
 assert until((Path(SCRATCH) / "hangs-1").exists)
-say("workers", *workers(pool))
 try:
+    say("workers", *workers(pool))
     pool.recv()
 except KeyboardInterrupt:
     say("interrupted", sum(map(is_gone, workers(pool))))
@@ -937,7 +936,7 @@ say("left", *children_of(os.getpid()))
 def test_an_exit_with_an_open_pool_hangs_or_crashes(script: Any, state: str, backend: str) -> None:
     process = script(f"""
 import envpool_wrap.core
-envpool_wrap.core.OpenCore.close.__defaults__ = (1.0,)
+envpool_wrap.core.CLOSE_DEADLINE = 1.0
 state = {state!r}
 pool = make("" if state in ("idle", "in flight") else "hang", backend={backend!r}, who=1, caller_steps=False)
 held = pool.reset()
@@ -965,6 +964,8 @@ say("workers", *(workers(pool) if {backend!r} == "process" else []))
 
 def test_out_of_descriptors_leaves_something_behind(script: Any) -> None:
     process = script("""
+make(num_threads=3).close()
+gc.collect()
 before = descriptors()
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 used = len(os.listdir("/proc/self/fd"))
@@ -976,11 +977,10 @@ for spare in range(0, 40):
         break
     except (OSError, PoolError) as error:
         told.add(f"{type(error).__name__}: {error}")
-        del error
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        gc.collect()
-        assert until(lambda: not children_of(os.getpid())), (spare, children_of(os.getpid()))
-        assert descriptors() == before, (spare, set(descriptors()) - set(before))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    gc.collect()
+    assert not children_of(os.getpid()), (spare, children_of(os.getpid()))
+    assert descriptors() == before, (spare, set(descriptors()) - set(before))
 say("succeeded with", spare)
 for text in told:
     say("told", text.replace("\\n", " "))
@@ -1034,19 +1034,20 @@ assert not children_of(os.getpid())
 
 def test_out_of_address_space_is_unclear(script: Any) -> None:
     process = script("""
+make(num_threads=2).close()
+gc.collect()
 before = descriptors()
 limits = resource.getrlimit(resource.RLIMIT_AS)
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 for backend in ("inline", "process"):
-    resource.setrlimit(resource.RLIMIT_AS, (now + (1 << 20), limits[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (now + (64 << 20), limits[1]))
     try:
-        make(backend=backend, num_threads=0 if backend == "inline" else 2, num_envs=4)
-        say("no error", backend)
+        make(backend=backend, num_threads=0 if backend == "inline" else 2, num_envs=4000)
+        raise AssertionError("no error")
     except (MemoryError, PoolError, OSError) as error:
         told = f"{type(error).__name__}: {error}"
-        del error
         say("told", told)
-        assert "memory" in told.lower(), told
+        assert "no memory for a pool's batches" in told, told
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
     gc.collect()

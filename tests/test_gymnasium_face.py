@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers.vector import NormalizeObservation, RecordEpisodeStatistics
 
-from envpool_protocol.errors import ActionError, EnvError
+from envpool_protocol.errors import ActionError, EnvError, WorkerDied
 
 MASK = np.array([True, False, True])
 
@@ -175,6 +178,41 @@ def test_a_failure_in_a_masked_reset_loses_the_other_rows(make: Any, backend: st
         [1, 1],
         [2, 0],
     ]
+
+
+def test_a_dead_worker_in_a_masked_reset_loses_the_other_rows(make: Any) -> None:
+    pool = make(Faulty, "gymnasium", num_envs=3, backend="process", num_threads=3)
+    pool.reset()
+    pool.step(np.zeros(3, int))
+    os.kill(pool._open.processes.pids()[-1], signal.SIGKILL)
+    with pytest.raises(WorkerDied, match=r"env 2: .*SIGKILL") as caught:
+        pool.reset(options={"reset_mask": MASK})
+    obs, info = caught.value.result
+    assert obs.tolist() == [[0, 0], [1, 1], [0, 0]]
+    assert info["env_id"].tolist() == [0, 1, 2]
+    assert pool.reset(options={"reset_mask": MASK})[0].tolist() == [[0, 0], [1, 1], [2, 0]]
+
+
+def test_a_worker_that_cannot_start_again_breaks_a_masked_reset(make: Any, tmp_path: Path) -> None:
+    fail_in = tmp_path / "fail_in"
+    fail_in.write_text("")
+    pool = make(
+        Faulty,
+        "gymnasium",
+        num_envs=3,
+        backend="process",
+        num_threads=3,
+        env_kwargs=lambda env_id: {"fail_in": fail_in.read_text()},
+    )
+    pool.reset()
+    os.kill(pool._open.processes.pids()[-1], signal.SIGKILL)
+    with pytest.raises(WorkerDied):
+        pool.reset(options={"reset_mask": MASK})
+    fail_in.write_text("__init__")
+    with pytest.raises(EnvError, match="env 2: __init__ raised ValueError"):
+        pool.reset(options={"reset_mask": MASK})
+    fail_in.write_text("")
+    assert pool.reset(options={"reset_mask": MASK})[0].tolist() == [[0, 0], [1, 0], [2, 0]]
 
 
 def test_episode_returns_of_gymnasiums_wrapper_are_wrong(make: Any, backend: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import Any
 
@@ -33,6 +34,15 @@ def growth(run: Any, times: int) -> int:
     return resident() - before
 
 
+def in_workers(pool: Any, run: Any, times: int) -> int:
+    """Bytes that `times` further runs add to the memory of the pool's worker processes."""
+    workers = psutil.Process().children() if pool.config["backend"] == "process" else []
+    before = sum(worker.memory_info().rss for worker in workers)
+    for _ in range(times):
+        run()
+    return sum(worker.memory_info().rss for worker in workers) - before
+
+
 def nested_actions(rows: int) -> Any:
     return batch_space(Nested(0).action_space, rows).sample()
 
@@ -52,6 +62,7 @@ def test_steps_leave_memory_behind(make: Any, backend: str, cls: Any, batches: i
             pool.recv()
 
     assert growth(step, batches) < MIB
+    assert in_workers(pool, step, batches // 2) < MIB
 
 
 def test_failures_leave_memory_behind(make: Any, backend: str) -> None:
@@ -65,18 +76,40 @@ def test_failures_leave_memory_behind(make: Any, backend: str) -> None:
         pool.step(np.zeros(10, int))  # resets
 
     assert growth(fail, 200) < MIB
+    assert in_workers(pool, fail, 100) < MIB
+
+
+def test_letters_between_processes_grow_their_files(make: Any) -> None:
+    """Infos, options, functions and results of the same sizes, again and again."""
+    pool = make(Faulty, num_envs=4, backend="process", num_threads=2)
+    files = [fd for part in pool._core.files() for fd in (part if isinstance(part, list) else [part])]
+
+    def write() -> None:
+        for size in (10, 100_000):
+            pool.reset(options={"level": "x" * size})
+            pool.set_attr("mark", "y" * size)
+            assert len(pool.get_attr("mark")[3]) == size
+
+    assert growth(write, 100) < MIB
+    before = [os.fstat(fd).st_size for fd in files]
+    for _ in range(20):
+        write()
+    assert [os.fstat(fd).st_size for fd in files] == before
+    assert before[1] < 4 * 2**18  # two envs are in the worker; each letter fits in 2**17
 
 
 def test_pools_leave_memory_behind(task_id: Any, backend: str) -> None:
     name = task_id(Counting)
+    times = 30 if backend == "process" else 200
 
     def live() -> None:
         with envpool_wrap.make(name, "gym", num_envs=20, backend=backend) as pool:
             pool.step(np.zeros((20, 1), np.float32))
 
-    assert growth(live, 200) < MIB
+    assert growth(live, times) < MIB
 
 
+@pytest.mark.parametrize("backend", ["inline", "thread"])
 def test_held_objects_are_counted_up_or_down(make: Any, backend: str) -> None:
     obs, reward, info, options = np.zeros(2, np.float32), 1.5e300, {"a": 1}, {"level": object()}
     objects = [obs, reward, info, info["a"], options, options["level"], obs.dtype, ValueError("x")]
@@ -84,8 +117,7 @@ def test_held_objects_are_counted_up_or_down(make: Any, backend: str) -> None:
     pool.set_attr("_make_obs_envpool", lambda: obs)
     pool.set_attr("_reward_envpool", lambda: np.float64(2) if obs is None else 1.25)
     pool.set_attr("_info_envpool", lambda: info)
-    envs = pool._envs(None)
-    objects += [*envs, type(envs[0]), envs[0].__dict__]
+    objects += [*pool.get_attr("__dict__"), Faulty]
 
     def counts() -> list[int]:
         gc.collect()
@@ -112,6 +144,7 @@ def test_held_objects_are_counted_up_or_down(make: Any, backend: str) -> None:
         assert abs(sys.getrefcount(one) - count) < 500
 
 
+@pytest.mark.parametrize("backend", ["inline", "thread"])
 def test_nested_values_are_counted_up_or_down(make: Any, backend: str) -> None:
     pool = make(Nested, num_envs=2, backend=backend)
     answer = Nested(0).action_space.sample()

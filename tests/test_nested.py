@@ -153,33 +153,55 @@ def test_an_action_that_the_env_keeps_is_overwritten_later(make: Any, backend: s
             assert_same(action, value)
 
 
-def test_a_view_of_an_action_that_the_env_keeps_is_overwritten_later(make: Any, backend: str) -> None:
-    kept: list[Any] = []
-    pool = make(envs.Counting, backend=backend)
-    pool.reset()
-    pool.set_attr("_step_envpool", lambda action: kept.append((action[:1], memoryview(action))))
-    for value in (0.25, 0.5, 0.75):
-        pool.step(np.array([[value]], np.float32))
-    assert [float(view[0]) for view, _ in kept] == [0.25, 0.5, 0.75]
-    assert [memory[0] for _, memory in kept] == [0.25, 0.5, 0.75]
+class Keeper:
+    """A step that keeps views of its actions, in whatever process."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def __call__(self, action: Any) -> None:
+        self.kept.append((action[:1], memoryview(action)))
+
+    @property
+    def views(self) -> list[float]:
+        return [float(view[0]) for view, _ in self.kept]
+
+    @property
+    def memories(self) -> list[float]:
+        return [memory[0] for _, memory in self.kept]
 
 
-def test_what_one_env_does_to_its_action_shows_in_the_next_one(make: Any, backend: str) -> None:
-    seen: list[Any] = []
+class Spoiler:
+    """A step that changes all that can be changed of its action."""
 
-    def spoil(action: Any) -> None:
-        seen.append((action.shape, action.flags.writeable, action.tolist()))
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def __call__(self, action: Any) -> None:
+        self.seen.append((action.shape, action.flags.writeable, action.tolist()))
         action[0] = 9.0
         action.flags.writeable = False
         action.shape = (1, 1)
 
+
+def test_a_view_of_an_action_that_the_env_keeps_is_overwritten_later(make: Any, backend: str) -> None:
     pool = make(envs.Counting, backend=backend)
     pool.reset()
-    pool.set_attr("_step_envpool", spoil)
+    pool.set_attr("_step_envpool", Keeper())
+    for value in (0.25, 0.5, 0.75):
+        pool.step(np.array([[value]], np.float32))
+    assert pool.get_attr("_step_envpool.views") == [[0.25, 0.5, 0.75]]
+    assert pool.get_attr("_step_envpool.memories") == [[0.25, 0.5, 0.75]]
+
+
+def test_what_one_env_does_to_its_action_shows_in_the_next_one(make: Any, backend: str) -> None:
+    pool = make(envs.Counting, backend=backend)
+    pool.reset()
+    pool.set_attr("_step_envpool", Spoiler())
     sent = np.array([[0.5]], np.float32)
     for _ in range(3):
         pool.step(sent)
-    assert seen == [((1,), True, [0.5])] * 3
+    assert pool.get_attr("_step_envpool.seen") == [[((1,), True, [0.5])] * 3]
     assert sent.tolist() == [[0.5]]
 
 

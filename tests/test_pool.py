@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from envs import Counting, Faulty, Gated, WalkEnv, idle_actions
+from envs import Counting, Faulty, Gated, WalkEnv, idle_actions, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,12 +19,6 @@ import envpool_wrap
 from envpool_protocol.errors import ActionError, ConfigError, PoolTimeout
 
 EVERY_HOOK_OF_A_STEP = ["step", "make_obs", "done", "reward"]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Spin until a worker has done its part; pytest-timeout is the net."""
-    while not condition():
-        threading.Event().wait(0)
 
 
 # What an env does, by hand
@@ -238,7 +232,7 @@ def test_one_array_of_a_batch_does_not_hold_it(make: Any, backend: str) -> None:
 def test_holding_everything_stops_the_pool_or_is_not_counted(
     make: Any, backend: str, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("envpool_wrap.pool.RING_BYTES", 0)
+    monkeypatch.setattr("envpool_wrap.core.RING_BYTES", 0)
     pool = make(Counting, num_envs=2, backend=backend, batch_size=batch_size)
     ids = [0, 1] if batch_size == 0 else [0]
     held = [pool.reset(ids)[0]]
@@ -301,8 +295,9 @@ def test_batches_come_back_in_another_order_than_sent(make: Any, backend: str) -
     assert pool.stats()["in_flight"] == 0
 
 
-def test_a_batch_that_is_ready_first_overtakes_one_sent_first(make: Any) -> None:
-    pool = make(Gated, num_envs=3, backend="thread", num_threads=3)
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_a_batch_that_is_ready_first_overtakes_one_sent_first(make: Any, backend: str) -> None:
+    pool = make(Gated, num_envs=3, backend=backend, num_threads=3, caller_steps=False)
     pool.reset()
     Gated.shut(0)
     pool.send(np.zeros(1, int), [0])
@@ -312,8 +307,9 @@ def test_a_batch_that_is_ready_first_overtakes_one_sent_first(make: Any) -> None
     assert [pool.recv()[4]["env_id"].tolist() for _ in range(2)] == [[0], [2, 1]]
 
 
-def test_a_slow_env_holds_up_an_asynchronous_pool(make: Any) -> None:
-    pool = make(Gated, num_envs=4, batch_size=2, backend="thread", num_threads=4)
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_a_slow_env_holds_up_an_asynchronous_pool(make: Any, backend: str) -> None:
+    pool = make(Gated, num_envs=4, batch_size=2, backend=backend, num_threads=4)
     pool.async_reset()
     first = [pool.recv(reset=True)[1]["env_id"] for _ in range(2)]
     assert sorted(np.concatenate(first)) == [0, 1, 2, 3]
@@ -328,8 +324,9 @@ def test_a_slow_env_holds_up_an_asynchronous_pool(make: Any) -> None:
     assert pool.recv()[4]["env_id"].tolist() == [2]
 
 
-def test_rows_of_an_asynchronous_pool_are_not_in_the_order_of_finishing(make: Any) -> None:
-    pool = make(Gated, num_envs=3, batch_size=2, backend="thread", num_threads=3)
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_rows_of_an_asynchronous_pool_are_not_in_the_order_of_finishing(make: Any, backend: str) -> None:
+    pool = make(Gated, num_envs=3, batch_size=2, backend=backend, num_threads=3)
     pool.reset()
     pool.recv(reset=True)
     Gated.shut(0, 1, 2)
@@ -355,13 +352,15 @@ def test_fewer_envs_than_a_batch_hang_recv(make: Any, backend: str) -> None:
         assert sorted(got) == sorted(sent)
 
 
-def test_sending_more_after_a_short_recv_was_cut_off_loses_rows(make: Any) -> None:
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_sending_more_after_a_short_recv_was_cut_off_loses_rows(make: Any, backend: str) -> None:
     """recv() with one env in flight waits for a short batch; then more envs come."""
-    pool = make(Gated, num_envs=4, batch_size=2, backend="thread", num_threads=4, timeout=0.02)
+    pool = make(Gated, num_envs=4, batch_size=2, backend=backend, num_threads=4, timeout=0.02)
     Gated.shut(*range(4))
     pool.async_reset()
     while pool.stats()["in_flight"]:
-        pool.recv()
+        with contextlib.suppress(PoolTimeout):
+            pool.recv()
     pool.send(np.zeros(1, int), [0])
     with pytest.raises(PoolTimeout):
         pool.recv()
@@ -408,7 +407,7 @@ def by_hand(cls: Any, env_id: int, seed: int, actions: list[Any], limit: int | N
 
 
 def played(pool: Any, plans: list[Any]) -> list[list[Any]]:
-    """Rows per env; env i gets the actions of `plans[i]` one after the other, whenever it is idle."""
+    """Rows per env from its reset on; env i gets the actions of `plans[i]` one by one, when idle."""
     rows: list[list[Any]] = [[] for _ in plans]
 
     def take(obs: Any, reward: Any, terminated: Any, truncated: Any, info: Any) -> list[int]:
@@ -418,12 +417,22 @@ def played(pool: Any, plans: list[Any]) -> list[list[Any]]:
             rows[env_id].append((obs[row].tolist(), *(fact.item() for fact in facts)))
         return ids
 
-    pool.async_reset()
+    if not pool.stats()["in_flight"]:
+        pool.async_reset()
     while pool.stats()["in_flight"]:
         ids = [i for i in take(*pool.recv()) if len(rows[i]) <= len(plans[i])]
         if ids:
             pool.send(np.array([plans[i][len(rows[i]) - 1] for i in ids]), ids)
     return rows
+
+
+def plans_of(cls: Any, seed: int, num_envs: int) -> list[Any]:
+    """Twelve actions for each env."""
+    rng = np.random.default_rng(seed)
+    return [
+        rng.uniform(-1, 1, (12, 1)).astype(np.float32) if cls is Counting else rng.integers(0, 2, 12)
+        for _ in range(num_envs)
+    ]
 
 
 @pytest.mark.parametrize("cls", [Counting, WalkEnv])
@@ -432,22 +441,45 @@ def played(pool: Any, plans: list[Any]) -> list[list[Any]]:
 def test_where_and_how_an_env_runs_changes_its_trajectory(task_id: Any, cls: Any, data: Any) -> None:
     num_envs = data.draw(st.integers(1, 6), "num_envs")
     backend = data.draw(st.sampled_from(["inline", "thread"]), "backend")
+    batch_size = data.draw(st.integers(0, num_envs), "batch_size")
+    sync = batch_size in (0, num_envs)
     config = {
         "backend": backend,
         "num_threads": 0 if backend == "inline" else data.draw(st.sampled_from([1, 2, 3, 8]), "threads"),
-        "batch_size": data.draw(st.integers(0, num_envs), "batch_size"),
+        "caller_steps": data.draw(st.sampled_from(["auto", True, False] if sync else ["auto", False])),
+        "batch_size": batch_size,
         "max_episode_steps": data.draw(st.sampled_from([None, 1, 2, 5]), "limit"),
     }
     seed = data.draw(st.integers(0, 2**31), "seed")
-    rng = np.random.default_rng(seed)
-    plans = [
-        rng.uniform(-1, 1, (12, 1)).astype(np.float32) if cls is Counting else rng.integers(0, 2, 12)
-        for _ in range(num_envs)
-    ]
+    plans = plans_of(cls, seed, num_envs)
     with envpool_wrap.make(task_id(cls), "gym", num_envs=num_envs, seed=seed, **config) as pool:
         rows = played(pool, plans)
     for env_id, plan in enumerate(plans):
         assert rows[env_id] == by_hand(cls, env_id, seed + env_id, list(plan), config["max_episode_steps"])
+
+
+@pytest.mark.parametrize("cls", [Counting, WalkEnv])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [0, 2])
+@pytest.mark.parametrize("caller_steps", [True, False])
+def test_another_process_changes_a_trajectory(
+    make: Any, cls: Any, workers: int, batch_size: int, caller_steps: bool
+) -> None:
+    if batch_size and caller_steps:
+        pytest.skip("the caller steps in synchronous pools only")
+    config = {"num_threads": workers, "batch_size": batch_size, "caller_steps": caller_steps}
+    pool = make(cls, num_envs=5, backend="process", max_episode_steps=4, **config)
+
+    @given(seed=st.integers(0, 2**31))
+    @settings(max_examples=6, deadline=None, database=None)
+    def check(seed: int) -> None:
+        plans = plans_of(cls, seed, 5)
+        pool._send_reset(None, seed, None)
+        rows = played(pool, plans)
+        for env_id, plan in enumerate(plans):
+            assert rows[env_id] == by_hand(cls, env_id, seed + env_id, list(plan), 4)
+
+    check()
 
 
 # Seeds, options, constructor arguments

@@ -142,7 +142,6 @@ def test_the_raw_pool_takes_nonsense(raw: Any) -> None:
         pool._reset(ids)
 
 
-@pytest.mark.parametrize("backend", ["inline", "thread"])
 def test_a_raw_pool_that_is_not_closed_crashes_the_exit(task_id: Any, backend: str) -> None:
     code = f"""
 import numpy as np

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from envs import Counting, Gated, Nested, idle_actions
+from envs import Counting, Gated, Journal, Nested, idle_actions, until
 
 from envpool_protocol.errors import (
     ActionError,
@@ -25,11 +25,13 @@ GOOD = np.zeros((3, 1), np.float32)
 
 
 def refused(pool: Any, use: Callable[[], Any], error: type, message: str) -> None:
+    """`use` raises, and the next step is that of a pool where nothing happened."""
     before = pool.stats()["steps"]
     with pytest.raises(error, match=message):
         use()
     assert pool.stats()["steps"] == before
-    _, _, _, _, info = pool.step(idle_actions(type(pool._core.env(0)), len(pool)))
+    cls = Counting if pool.action_space.dtype == np.float32 else Gated
+    _, _, _, _, info = pool.step(idle_actions(cls, len(pool)))
     assert info["env_id"].tolist() == list(range(len(pool)))
     assert pool.stats()["steps"] == [steps + 1 for steps in before]
 
@@ -246,8 +248,8 @@ def test_a_closed_pool_is_used(make: Any, backend: str) -> None:
     pool.close()
 
 
-def test_a_second_thread_gets_into_the_pool(make: Any) -> None:
-    pool = make(Gated, num_envs=2, backend="thread", num_threads=2)
+def test_a_second_thread_gets_into_the_pool(make: Any, apart: Any) -> None:
+    pool = make(Gated, num_envs=2, **apart)
     pool.reset()
     Gated.shut(0)
     pool.send(np.zeros(2, int))
@@ -275,21 +277,20 @@ def test_a_second_thread_gets_into_the_pool(make: Any) -> None:
     assert pool.step(np.zeros(2, int))[0].tolist() == [[0, 2], [1, 2]]
 
 
-def test_a_pool_that_refused_to_close_is_never_closed(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed: list[int] = []
-    monkeypatch.setattr(Counting, "_close_envpool", lambda self: closed.append(self.envid))
-    pool = make(Counting, num_envs=1)
+def test_a_pool_that_refused_to_close_is_never_closed(make: Any, journal: Journal) -> None:
+    pool = make(Counting, num_envs=1, env_kwargs={"closes": journal})
     pool.reset()
     pool.set_attr("_step_envpool", lambda action: pool.close())
     with pytest.raises(EnvError) as caught:
         pool.step(GOOD[:1])
     assert isinstance(caught.value.__cause__, PendingCallError)
-    assert closed == []
+    assert journal.ids == []
     assert pool._finalizer.alive
     pool._finalizer()  # as collection and the exit do
-    assert closed == [0]
+    assert journal.ids == [0]
 
 
+@pytest.mark.parametrize("backend", ["inline", "thread"])  # it cannot be sent to another process
 def test_an_env_uses_its_own_pool(make: Any, backend: str) -> None:
     pool = make(Counting, num_envs=2, backend=backend)
     pool.reset()
@@ -309,21 +310,9 @@ def test_an_env_uses_its_own_pool(make: Any, backend: str) -> None:
     assert pool.step(GOOD[:1], [1])[0].tolist() == [[1, 1, 0]]
 
 
-def test_a_timeout_loses_what_was_in_flight(make: Any) -> None:
-    pool = make(Gated, num_envs=3, backend="thread", num_threads=2, timeout=0.05)
-    pool.reset()
-    Gated.shut(1)
-    pool.send(np.zeros(3, int))
-    Gated.entered[1].wait()
-    for _ in range(2):
-        message = r"no batch within 0\.05 s; still running: env 1 for [0-9.]+ s; waiting for a worker: 0"
-        with pytest.raises(PoolTimeout, match=message) as caught:
-            pool.recv()
-    assert isinstance(caught.value, TimeoutError | PoolError)
-    assert pool.stats()["in_flight"] == 3
-    Gated.open(1)
-    assert received(pool)[0].tolist() == [[0, 1], [1, 1], [2, 1]]
-    assert pool.step(np.zeros(3, int))[0].tolist() == [[0, 2], [1, 2], [2, 2]]
+def start(pool: Any) -> None:
+    pool.async_reset()
+    received(pool)
 
 
 def received(pool: Any) -> Any:
@@ -335,9 +324,29 @@ def received(pool: Any) -> Any:
             continue
 
 
-def test_a_timeout_of_step_loses_what_was_sent(make: Any) -> None:
-    pool = make(Gated, num_envs=2, backend="thread", num_threads=1, timeout=0.05)
-    pool.reset()
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_a_timeout_loses_what_was_in_flight(make: Any, backend: str) -> None:
+    pool = make(Gated, num_envs=3, backend=backend, num_threads=3, timeout=0.05)
+    start(pool)
+    Gated.shut(1)
+    pool.send(np.zeros(3, int))
+    Gated.await_entered(1)
+    until(lambda: pool.stats()["steps"] == [1, 0, 1])
+    for _ in range(2):
+        message = r"no batch within 0\.05 s; still running: env 1 for [0-9.]+ s; waiting for a worker: 0"
+        with pytest.raises(PoolTimeout, match=message) as caught:
+            pool.recv()
+    assert isinstance(caught.value, TimeoutError | PoolError)
+    assert pool.stats()["in_flight"] == 3
+    Gated.open(1)
+    assert received(pool)[0].tolist() == [[0, 1], [1, 1], [2, 1]]
+    assert pool.step(np.zeros(3, int))[0].tolist() == [[0, 2], [1, 2], [2, 2]]
+
+
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_a_timeout_of_step_loses_what_was_sent(make: Any, backend: str) -> None:
+    pool = make(Gated, num_envs=2, backend=backend, num_threads=1, timeout=0.05)
+    start(pool)
     Gated.shut(0)
     with pytest.raises(PoolTimeout, match=r"still running: env 0 for .*waiting for a worker: 1"):
         pool.step(np.zeros(2, int))

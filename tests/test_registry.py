@@ -119,7 +119,7 @@ def test_a_class_whose_spaces_changed_runs_on_the_old_module(
     with pytest.raises(
         EnvError, match=r"observation_space of this env is .*generated for obs float32"
     ) as caught:
-        envpool_wrap.make(name, "gym", num_envs=2, env_kwargs=[{}, {"wide": True}])
+        envpool_wrap.make(name, "gym", num_envs=2, backend="inline", env_kwargs=[{}, {"wide": True}])
     assert isinstance(caught.value.__cause__, SpecError)
     assert caught.value.env_id == 1
 

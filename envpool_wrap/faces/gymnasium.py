@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envpool_protocol.errors import ActionError, EnvError, EnvFailure
+from envpool_protocol.errors import ActionError, EnvError, EnvFailure, WorkerDied
 from envpool_protocol.sources import Description, Source
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.faces.gym import gym_result
@@ -64,15 +64,18 @@ class GymnasiumPool(Pool, VectorEnv):
         in_order = np.argsort(self._last[-3])  # by env_id
         merged = [leaf[in_order] for leaf in self._last[:-1]]
         failures: Sequence[EnvFailure] = ()
+        kind: type[EnvError | WorkerDied] = EnvError
         try:
             super().reset(ids, seed=seed, options=others or None)
-        except EnvError as error:
-            failures = error.errors
+        except (EnvError, WorkerDied) as error:
+            if error.result is None:  # an env could not be built again: nothing was reset
+                raise
+            failures, kind = error.errors, type(error)
         for whole, part in zip(merged, self._last[:-1], strict=True):
             whole[ids] = part
         result = self._pack([*merged, None], {}, True)
         if failures:
-            raise EnvError(failures, result)
+            raise kind(failures, result)
         return result
 
     def _mask(self, mask: Any, env_id: Any) -> Any:

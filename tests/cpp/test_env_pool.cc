@@ -94,6 +94,36 @@ TEST(async_batch_is_of_the_envs_that_finished_first) {
   CHECK_EQ(last.rows[0].obs, (FakeObs{1, 0, 0, fake_mix(0, -1)}));
 }
 
+TEST(async_env_that_hangs_with_its_observation_written_does_not_hold_up_a_batch) {
+  // A row is claimed by an env that is done: one claimed at the first leaf would be missing in each batch.
+  for (const uint32_t batch_size : {1U, 2U, 3U}) {
+    DrivenPool driven({.num_envs = 4, .batch_size = batch_size, .num_threads = 4});
+    driven.stepper().late_gates[0].shut();
+    driven.send(driven.all(), Request::kReset);
+    driven.stepper().late_gates[0].await_arrivals(1);
+    std::vector<int64_t> t(4, 0);
+    for (int round = 0; round < 30; ++round) {
+      const Received batch = driven.recv();
+      CHECK_EQ(batch.rows.size(), batch_size);
+      for (const FakeRow& row : batch.rows) {
+        CHECK(row.env_id != 0);
+        CHECK_EQ(row.obs.t, t[static_cast<size_t>(row.env_id)]++);
+      }
+      driven.send(batch.ids());
+    }
+    driven.stepper().late_gates[0].open();
+    bool came = false;
+    while (driven.pool.num_in_flight() > 0) {
+      for (const FakeRow& row : driven.recv().rows) {
+        if (row.env_id != 0) continue;
+        came = true;
+        CHECK_EQ(row.obs, (FakeObs{0, 0, 0, fake_mix(0, -1)}));
+      }
+    }
+    CHECK(came);
+  }
+}
+
 TEST(async_batch_is_short_when_fewer_envs_are_in_flight) {
   for (const uint32_t threads : {0U, 1U, 3U}) {
     DrivenPool driven({.num_envs = 5, .batch_size = 4, .num_threads = threads});
@@ -271,6 +301,55 @@ TEST(wait_does_not_sleep_when_the_batch_was_complete_before) {
   CHECK(check::happens(ready));
   driven.await_idle(1);
   CHECK_EQ(driven.pool.wait(ready, in_milliseconds(check::kPatienceMs)), Wait::kWoken);
+  CHECK_EQ(driven.recv().ids(), driven.all());
+}
+
+// ---- a caller that works ----
+
+TEST(working_caller_steps_what_its_threads_cannot) {
+  // The only thread is held inside env 0: the caller does the rest itself, in one go.
+  DrivenPool driven({.num_envs = 4, .batch_size = 4, .num_threads = 1, .caller_works = true});
+  driven.gate(0).shut();
+  driven.send({0});
+  driven.gate(0).await_arrivals(1);
+  driven.send({3, 1, 2});
+  driven.pool.begin_recv();
+  Outcome outcome = Outcome::kFailed;
+  for (int i = 0; i < 3; ++i) {
+    CHECK(driven.pool.step_one(&outcome));
+    CHECK_EQ(outcome, Outcome::kOk);
+  }
+  CHECK(!driven.pool.step_one(&outcome));
+  CHECK(!driven.pool.front_ready());
+  driven.gate(0).open();
+  CHECK_EQ(driven.recv().ids(), (Ids{0}));
+  CHECK_EQ(driven.recv().ids(), (Ids{3, 1, 2}));
+}
+
+TEST(working_caller_and_threads_step_each_env_once) {
+  for (const int64_t spin_ns : {0, 20'000}) {
+    DrivenPool driven(
+        {.num_envs = 5, .batch_size = 5, .num_threads = 2, .caller_works = true, .spin_ns = spin_ns});
+    for (int32_t round = 0; round < 500; ++round) {
+      driven.send(driven.all());
+      for (const FakeRow& row : driven.recv().rows) CHECK_EQ(row.elapsed_step, round);
+    }
+    for (uint32_t env = 0; env < 5; ++env) {
+      CHECK_EQ(driven.stepper().calls(env, Call::kReset) + driven.stepper().calls(env, Call::kStep), 500);
+    }
+  }
+}
+
+TEST(waiting_caller_that_spins_ends_at_its_deadline_too_and_wakes_for_the_batch) {
+  DrivenPool driven({.num_envs = 2, .batch_size = 2, .num_threads = 1, .spin_ns = 100'000});
+  driven.gate(1).shut();
+  driven.send(driven.all());
+  driven.pool.begin_recv();
+  const auto ready = [&] { return driven.pool.front_ready(); };
+  const Deadline deadline = in_milliseconds(5);
+  while (driven.pool.wait(ready, deadline) != Wait::kTimedOut) CHECK(!ready());
+  CHECK(Clock::now() >= deadline);
+  driven.gate(1).open();
   CHECK_EQ(driven.recv().ids(), driven.all());
 }
 

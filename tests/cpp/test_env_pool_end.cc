@@ -31,6 +31,33 @@ TEST(errands_build_and_close_each_env_once) {
   }
 }
 
+TEST(errand_applies_to_the_envs_it_names_once_and_leaves_their_episodes_alone) {
+  for (const uint32_t threads : {0U, 2U}) {
+    DrivenPool driven({.num_envs = 4, .batch_size = 4, .num_threads = threads});
+    driven.plan(2).outcome = [](Call call, uint64_t) {
+      return call == Call::kApply ? Outcome::kFailed : Outcome::kOk;
+    };
+    driven.send(driven.all());
+    driven.recv();
+    driven.run_errand(Request::kApply, {3, 1});
+    CHECK(!driven.pool.errand_failed());
+    driven.run_errand(Request::kApply, {2});
+    CHECK(driven.pool.errand_failed());
+    for (uint32_t env = 0; env < 4; ++env) {
+      CHECK_EQ(driven.stepper().calls(env, Call::kApply), env == 0 ? 0 : 1);
+      CHECK(driven.slot(env).built);
+    }
+    driven.send(driven.all());
+    for (const FakeRow& row : driven.recv().rows) CHECK_EQ(row.elapsed_step, 1);
+  }
+}
+
+TEST(errand_to_no_env_is_done_at_once) {
+  DrivenPool driven({.num_envs = 2, .batch_size = 2, .num_threads = 1});
+  driven.pool.start_errand(Request::kApply, {});
+  CHECK(driven.pool.errand_done());
+}
+
 TEST(errand_says_that_an_env_failed_and_the_next_errand_forgets_it) {
   DrivenPool driven({.num_envs = 3, .batch_size = 3, .num_threads = 2});
   driven.plan(1).outcome = [](Call call, uint64_t) {

@@ -1,8 +1,7 @@
 // Worker processes over a shared arena: the same worker loop, the same numbers, and no lost wake-up.
+#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "cpp_core/env_pool.h"
@@ -114,14 +113,15 @@ TEST(slow_env_in_a_process_delays_only_the_envs_of_its_queue) {
                      }});
   driven.send(driven.all());
   std::vector<uint32_t> rows(6, 0);
-  for (int round = 0; round < 50; ++round) {
+  // As many batches as it takes until each of the others came several times.
+  CHECK(check::happens([&] {
     const Ids ids = driven.recv().ids();
     CHECK_EQ(ids.size(), 2);
     for (const int32_t env : ids) ++rows[static_cast<size_t>(env)];
     driven.send(ids);
-  }
+    return std::min({rows[0], rows[1], rows[4], rows[5]}) >= 5;
+  }));
   CHECK_EQ(rows[2] + rows[3], 0);
-  for (const uint32_t env : {0, 1, 4, 5}) CHECK(rows[env] > 0);
   word->held.store(false);
   while (driven.pool.num_in_flight() > 0) {
     for (const int32_t env : driven.recv().ids()) ++rows[static_cast<size_t>(env)];
@@ -132,9 +132,15 @@ TEST(slow_env_in_a_process_delays_only_the_envs_of_its_queue) {
 
 // ---- wake-ups ----
 
+// For up to some hundred nanoseconds: so long takes the other side's way to its sleep.
+void dawdle(uint32_t round) {
+  for (std::atomic<uint32_t> turn{0}; turn.fetch_add(1, std::memory_order_relaxed) < round % 64;) {
+  }
+}
+
 // Each side waits with a deadline far longer than the test: a wake-up that is lost is a sleep that nobody
 // ends. (work() would wake by itself after kIdleMs, and hide it.)
-void hand_over_and_back(uint32_t rounds, int64_t spin_ns) {
+void hand_over_and_back(uint32_t rounds, int64_t caller_spin_ns, int64_t worker_spin_ns) {
   Layout layout = fake_layout(2, 2, 1);
   layout.set_blocks(2);
   const MemFile file("test", layout.total_bytes);
@@ -147,10 +153,11 @@ void hand_over_and_back(uint32_t rounds, int64_t spin_ns) {
       uint32_t env = 0;
       const Deadline deadline = patience();
       while (!queue.try_pop(&env)) {
-        queue.wait(mine.words().stop, spin_ns, deadline);
+        queue.wait(mine.words().stop, worker_spin_ns, deadline);
         CHECK(Clock::now() < deadline);
       }
       CHECK_EQ(env, round % 2);
+      dawdle(round / 7);
       mine.words().errands.failed.store(round + 1, std::memory_order_seq_cst);
       mine.words().caller.notify(1);
     }
@@ -158,11 +165,12 @@ void hand_over_and_back(uint32_t rounds, int64_t spin_ns) {
   Park& park = arena.words().caller;
   for (uint32_t round = 0; round < rounds; ++round) {
     const uint32_t env = round % 2;
+    dawdle(round);
     arena.queue(0).push(&env, 1);
     const auto ready = [&] {
       return arena.words().errands.failed.load(std::memory_order_seq_cst) == round + 1;
     };
-    if (spin_until(ready, spin_ns)) continue;
+    if (spin_until(ready, caller_spin_ns)) continue;
     while (!ready()) {
       const uint32_t ticket = park.prepare();
       if (ready()) {
@@ -175,9 +183,14 @@ void hand_over_and_back(uint32_t rounds, int64_t spin_ns) {
   CHECK(child.ends_well());
 }
 
-TEST(no_wake_up_between_processes_is_lost_when_both_sleep_at_once) { hand_over_and_back(8000, 0); }
-TEST(no_wake_up_between_processes_is_lost_when_both_spin_first) { hand_over_and_back(8000, 3000); }
-TEST(no_wake_up_between_processes_is_lost_when_they_hardly_spin) { hand_over_and_back(8000, 1); }
+constexpr int64_t kLongSpinNs = 200'000;
+
+TEST(no_wake_up_between_processes_is_lost_when_both_sleep_at_once) { hand_over_and_back(4000, 0, 0); }
+TEST(no_wake_up_between_processes_is_lost_when_both_spin_first) { hand_over_and_back(8000, 3000, 3000); }
+TEST(no_wake_up_between_processes_is_lost_when_they_hardly_spin) { hand_over_and_back(4000, 1, 1); }
+// One side is awake and answers at the very moment when the other lies down.
+TEST(no_wake_up_of_a_process_on_its_way_to_sleep_is_lost) { hand_over_and_back(20'000, kLongSpinNs, 0); }
+TEST(no_wake_up_of_a_caller_on_its_way_to_sleep_is_lost) { hand_over_and_back(20'000, 0, kLongSpinNs); }
 
 TEST(process_asleep_when_it_is_told_to_stop_ends_and_does_not_sleep_on) {
   const Deadline deadline = in_milliseconds(check::kPatienceMs);

@@ -32,12 +32,12 @@ TEST(spin_ends_and_does_not_give_up_before_its_time) {
 TEST(spin_sees_what_another_thread_does_meanwhile) {
   std::atomic<int> turn{0};
   std::thread other([&] {
-    for (int round = 0; round < 200; ++round) {
+    for (int round = 0; round < 30; ++round) {
       CHECK(spin_until([&] { return turn.load() == 2 * round + 1; }, kLongNs));
       turn.store(2 * round + 2);
     }
   });
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < 30; ++round) {
     turn.store(2 * round + 1);
     // On one core the other thread runs only when this one yields.
     const auto answered = [&] {

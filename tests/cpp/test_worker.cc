@@ -1,6 +1,7 @@
 #include <atomic>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include "cpp_core/worker.h"
 #include "tests/cpp/check.h"
@@ -83,6 +84,43 @@ TEST(publish_wakes_the_caller_with_the_last_row_and_not_before) {
   make_due(*engine, 1, Request::kStep, 0, 1);
   serve(*engine, 1, &bench);
   CHECK_EQ(arena.words().caller.sleep(ticket, in_milliseconds(check::kPatienceMs)), Wait::kWoken);
+}
+
+TEST(count_of_an_earlier_round_is_dropped_and_wakes_nobody) {
+  const auto engine = fake_engine(2, 2, 2);
+  Arena& arena = engine->arena;
+  BatchHead& head = arena.head(0);
+  const uint64_t round = round_of(head);
+  head.rows_done.store((round + 1) << kRoundShift);
+  head.rows_expected.store(1);
+  const uint32_t ticket = arena.words().caller.prepare();
+  count_done(arena, head, round);
+  CHECK_EQ(round_of(head), round + 1);
+  CHECK_EQ(static_cast<uint32_t>(head.rows_done.load()), 0);
+  CHECK_EQ(arena.words().caller.prepare(), ticket);
+  count_done(arena, head, round + 1);
+  CHECK_EQ(static_cast<uint32_t>(head.rows_done.load()), 1);
+  CHECK(arena.words().caller.prepare() != ticket);
+}
+
+TEST(work_takes_envs_of_its_own_queue_only) {
+  Layout layout = fake_layout(4, 4, 2);
+  layout.set_blocks(2);
+  const auto engine = fake_engine(Arena(std::move(layout)));
+  Arena& arena = engine->arena;
+  arena.head(0).rows_expected.store(4);
+  std::thread worker([&engine] { work(*engine, 1, 0); });
+  for (uint32_t env = 0; env < 4; ++env) {
+    make_due(*engine, env, Request::kStep, 0, env);
+    arena.queue(env / 2).push(&env, 1);
+  }
+  CHECK(check::happens([&] { return arena.head(0).rows_done.load() == 2; }));
+  arena.words().stop.store(true, std::memory_order_seq_cst);
+  arena.queue(1).wake_all();
+  worker.join();
+  for (uint32_t env = 0; env < 4; ++env) {
+    CHECK_EQ(arena.slot(env).state.load(), env < 2 ? SlotState::kDue : SlotState::kIdle);
+  }
 }
 
 TEST(work_leaves_its_session_before_it_sleeps_and_before_it_ends) {
