@@ -44,8 +44,6 @@ inline void register_faults() {
     } catch (const Fault& fault) {
       PyErr_SetString(error_class(error_name(fault.kind)).ptr(), fault.what());
     } catch (const std::system_error& error) {
-      if (error.code() == std::errc::not_enough_memory)
-        return PyErr_SetString(PyExc_MemoryError, error.what());
       const auto number_and_text = py::make_tuple(error.code().value(), error.what());
       PyErr_SetObject(PyExc_OSError, number_and_text.ptr());
     }

@@ -22,29 +22,15 @@
 
 #include "cpp_core/env_pool.h"
 #include "cpp_core/forks.h"
-#include "cpp_core/mem_file.h"
 #include "cpp_core/py_actions.h"
 #include "cpp_core/py_batches.h"
 #include "cpp_core/py_engine.h"
+#include "cpp_core/py_post.h"
+#include "cpp_core/py_stats.h"
 
 namespace envpool {
 
 inline constexpr int64_t kSliceMs = 50;
-
-// The files that a pool shares with its worker processes.
-struct SharedFiles {
-  MemFile arena;
-  MemFile inbox;                                   // letters of the caller
-  std::vector<std::unique_ptr<MemFile>> outboxes;  // letters of each worker process
-};
-
-struct Workers {
-  uint32_t threads;
-  uint32_t processes;
-  bool caller_works;
-
-  uint32_t queues() const { return processes == 0 ? 1 : processes + (caller_works ? 1 : 0); }
-};
 
 class PyPool {
  public:
@@ -125,7 +111,7 @@ class PyPool {
     const auto& envs = idle_envs(env_id);
     pool_.check_room();
     revive(envs);
-    if (!options.is_none()) post(envs, py::cast<std::vector<py::object>>(options));
+    if (!options.is_none()) post_.put(envs, py::cast<std::vector<py::object>>(options));
     if (!seeds.is_none()) {
       const auto values = py::cast<std::vector<std::optional<int64_t>>>(seeds);
       for (size_t i = 0; i < envs.size(); ++i) {
@@ -145,9 +131,9 @@ class PyPool {
     py::object extra = batch.failed || batch.infos ? leftovers(batch) : py::none();
     bool copied = false;
     py::tuple arrays = hand_out(pool_.ring(), batch, view, 1, &copied);
-    private_copies_ += copied ? 1 : 0;
-    ++batches_;
-    rows_ += batch.rows;
+    counts_.private_copies += copied ? 1 : 0;
+    ++counts_.batches;
+    counts_.rows += batch.rows;
     PyTuple_SET_ITEM(arrays.ptr(), PyTuple_GET_SIZE(arrays.ptr()) - 1, extra.release().ptr());
     return arrays;
   }
@@ -165,7 +151,7 @@ class PyPool {
     }
     for (const int32_t env : idle_envs(env_id)) envs.push_back(static_cast<uint32_t>(env));
     revive(chosen_envs(env_id));
-    post(chosen_envs(env_id), std::vector<py::object>(envs.size(), function));
+    post_.put(chosen_envs(env_id), std::vector<py::object>(envs.size(), function));
     py::list results;
     py::list failures = run_errand(Request::kApply, envs, [&](uint32_t env, const py::object& letter) {
       results.append(py::reinterpret_borrow<py::list>(letter)[0]);
@@ -184,13 +170,12 @@ class PyPool {
     const bool all = shut(after(timeout));
     if (all) {
       for (uint32_t env = 0; env < layout().num_envs; ++env)
-        add_failure(env, env, outbox_of(env).take(env), &failures);
+        add_failure(env, env, post_.take(env), &failures);
     }
     const py::object interrupt = stepper().take_interrupt();
     if (all) {
       stepper().release();
-      file_inbox_.reset();
-      file_outboxes_.clear();
+      post_.close();
       files_.reset();
     }
     if (interrupt) rethrow(interrupt);
@@ -203,7 +188,7 @@ class PyPool {
   void bury(uint32_t queue, const py::object& error) {
     for (uint32_t env = layout().first_env(queue); env < layout().first_env(queue + 1); ++env) {
       const auto elapsed = pool_.arena().slot(env).elapsed_step;
-      deaths_[env] = py::make_tuple("worker", elapsed, py::none(), error, py::str(error));
+      post_.note_death(env, py::make_tuple("worker", elapsed, py::none(), error, py::str(error)));
     }
     dead_queues_.push_back(queue);
     pool_.bury(queue);
@@ -211,34 +196,7 @@ class PyPool {
 
   std::optional<int64_t> seed(uint32_t id) const { return seeds_.at(id); }
 
-  // Counters. Times are in seconds; a histogram's bucket b counts steps of up to 2^b ticks.
-  py::dict stats() const {
-    using namespace py::literals;
-    const double second = rate_.seconds_per_tick();
-    py::list steps, episodes, histograms, step_seconds, idle;
-    for (uint32_t env = 0; env < layout().num_envs; ++env) {
-      steps.append(pool_.arena().slot(env).steps.load(std::memory_order_relaxed));
-      episodes.append(pool_.arena().slot(env).episodes.load(std::memory_order_relaxed));
-      const StepTimes& times = pool_.arena().step_times(env);
-      py::list buckets;
-      for (const auto& bucket : times.buckets) buckets.append(bucket.load(std::memory_order_relaxed));
-      histograms.append(buckets);
-      step_seconds.append(static_cast<double>(times.ticks.load(std::memory_order_relaxed)) * second);
-    }
-    for (uint32_t queue = 0; queue < layout().num_queues; ++queue) {
-      idle.append(static_cast<double>(pool_.arena().idle(queue).ticks.load(std::memory_order_relaxed)) *
-                  second);
-    }
-    return py::dict("steps"_a = steps, "episodes"_a = episodes, "step_seconds"_a = step_seconds,
-                    "histograms"_a = histograms, "seconds_per_tick"_a = second,
-                    "worker_idle_seconds"_a = idle,
-                    "caller_waited_seconds"_a = static_cast<double>(waited_ticks_) * second,
-                    "caller_inside_seconds"_a = static_cast<double>(inside_ticks_) * second,
-                    "batches"_a = batches_, "rows"_a = rows_, "in_flight"_a = pool_.num_in_flight(),
-                    "batches_held"_a = pool_.ring()->held(), "batches_touched"_a = pool_.ring()->touched(),
-                    "batches_bound"_a = pool_.ring()->size(), "private_copies"_a = private_copies_);
-  }
-
+  py::dict stats() const { return stats_of(pool_, counts_); }
   View view(const std::vector<std::string>& names) const { return View(layout(), names); }
   uint32_t num_in_flight() const { return pool_.num_in_flight(); }
   size_t num_pending_batches() const { return pool_.num_pending_batches(); }
@@ -283,14 +241,8 @@ class PyPool {
               {shape.num_envs, shape.batch_size, workers.threads, workers.caller_works, shape.spin_ns,
                thread_affinity_offset}),
         shape_(shape),
-        seeds_(shape.num_envs),
-        deaths_(shape.num_envs) {
-    if (files_) {
-      file_inbox_ = std::make_unique<FileMailbox>(pool_.arena(), files_->inbox.fd(), &Slot::inbox);
-      for (const auto& file : files_->outboxes) {
-        file_outboxes_.push_back(std::make_unique<FileMailbox>(pool_.arena(), file->fd(), &Slot::outbox));
-      }
-    }
+        post_(pool_.arena(), workers_, files_.get(), inbox_, outbox_),
+        seeds_(shape.num_envs) {
     all_envs_.resize(shape.num_envs);
     std::iota(all_envs_.begin(), all_envs_.end(), 0);
   }
@@ -310,15 +262,6 @@ class PyPool {
     return Arena(std::move(layout), fd);
   }
 
-  // Which envs live in this process, and whose letters therefore stay here.
-  bool is_own(uint32_t env) const {
-    return workers_.processes == 0 || (workers_.caller_works && layout().queue_of(env) == 0);
-  }
-  Mailbox& inbox_of(uint32_t env) { return is_own(env) ? static_cast<Mailbox&>(*inbox_) : *file_inbox_; }
-  Mailbox& outbox_of(uint32_t env) {
-    if (is_own(env)) return *outbox_;
-    return *file_outboxes_[layout().queue_of(env) - (workers_.caller_works ? 1 : 0)];
-  }
   void refuse_fork() const {
     if (!forked()) return;
     throw Fault(FaultKind::kForkedPoolError,
@@ -353,24 +296,11 @@ class PyPool {
     return run_errand(Request::kBuild, envs, [](uint32_t, const py::object&) {});
   }
 
-  // Puts a letter, unless it is None, into the inbox of each env: all of them or none.
-  void post(const std::vector<int32_t>& envs, const std::vector<py::object>& letters) {
-    try {
-      for (size_t i = 0; i < envs.size(); ++i) {
-        const auto env = static_cast<uint32_t>(envs[i]);
-        if (!letters.at(i).is_none()) inbox_of(env).put(env, letters[i]);
-      }
-    } catch (...) {
-      for (const int32_t env : envs) inbox_of(static_cast<uint32_t>(env)).drop(static_cast<uint32_t>(env));
-      throw;
-    }
-  }
-
   // The rest of an errand that was interrupted, or whose letters could not all be read: nobody asks for it.
   void finish_errand() {
     if (errand_.empty()) return;
     drive([this] { return pool_.errand_done(); }, std::nullopt);
-    for (const uint32_t env : errand_) outbox_of(env).drop(env);
+    for (const uint32_t env : errand_) post_.drop_outbox(env);
     errand_.clear();
   }
 
@@ -383,7 +313,7 @@ class PyPool {
     py::list failures;
     for (const uint32_t env : envs) {
       const py::object letter =
-          pool_.errand_failed() || request == Request::kApply ? letter_of(env) : py::object();
+          pool_.errand_failed() || request == Request::kApply ? post_.take(env) : py::object();
       if (letter && !add_failure(env, env, letter, &failures)) take(env, letter);
     }
     errand_.clear();
@@ -412,7 +342,7 @@ class PyPool {
     processes_.attr("start")(queues);
     dead_queues_ = still_dead;
     for (const uint32_t env : lost) {
-      deaths_[env] = py::object();
+      post_.note_death(env, py::object());
       pool_.arena().slot(env).reseed = seeds_[env].has_value();
     }
     const py::list failures = build(lost);
@@ -423,7 +353,7 @@ class PyPool {
   template <typename Ready>
   void drive(const Ready& ready, std::optional<double> timeout) {
     const Deadline deadline = after(timeout.value_or(std::numeric_limits<double>::infinity()));
-    const Stopwatch inside(&inside_ticks_);
+    const Stopwatch inside(&counts_.inside_ticks);
     stepper().set_caller();
     // Also when there is no need to wait: in an asynchronous pool the others may be quick enough for ever.
     if (Clock::now() >= next_look_) look_around();
@@ -458,7 +388,7 @@ class PyPool {
 
   template <typename Ready>
   void wait_a_while(const Ready& ready, Deadline until) {
-    const Stopwatch waiting(&waited_ticks_);
+    const Stopwatch waiting(&counts_.waited_ticks);
     without_gil([&] { return pool_.wait(ready, until); });
   }
 
@@ -487,13 +417,6 @@ class PyPool {
                              ". Nothing is lost: recv() again.");
   }
 
-  // What the env left, or how its worker died.
-  py::object letter_of(uint32_t env) {
-    py::object letter = outbox_of(env).take(env);
-    if (!letter && deaths_[env]) letter = std::exchange(deaths_[env], py::object());
-    return letter;
-  }
-
   // Whether the letter is a failure; if so it is put on the list.
   bool add_failure(uint32_t env, uint32_t row, const py::object& letter, py::list* failures) {
     if (!letter || !py::isinstance<py::tuple>(letter)) return false;
@@ -510,7 +433,7 @@ class PyPool {
           *reinterpret_cast<int32_t*>(pool_.arena().row(batch.block, row).leaf(kEnvId)));
       py::object letter;
       try {
-        letter = letter_of(env);
+        letter = post_.take(env);
       } catch (py::error_already_set& error) {  // an info that cannot be made again in this process
         const int32_t elapsed = pool_.arena().slot(env).elapsed_step;
         write_failed_row(pool_.arena(), pool_.arena().row(batch.block, row), env);
@@ -573,24 +496,17 @@ class PyPool {
   const std::shared_ptr<LocalMailbox> outbox_;
   EnvPool pool_;
   const EngineShape shape_;
-  std::unique_ptr<FileMailbox> file_inbox_;
-  std::vector<std::unique_ptr<FileMailbox>> file_outboxes_;
+  Post post_;
   py::object processes_;
   std::vector<uint32_t> errand_;  // the envs of one that is not over, or whose letters are not all taken
   Deadline next_look_{};
   std::vector<uint32_t> dead_queues_;
   std::vector<std::optional<int64_t>> seeds_;
-  std::vector<py::object> deaths_;  // of envs whose worker process died, until the caller is told
   std::vector<int32_t> all_envs_;
   std::vector<int32_t> some_envs_;
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   bool closed_ = false;
-  uint64_t private_copies_ = 0;
-  uint64_t batches_ = 0;
-  uint64_t rows_ = 0;
-  uint64_t inside_ticks_ = 0;  // the caller stepped or waited
-  uint64_t waited_ticks_ = 0;
-  const TickRate rate_;
+  CallerCounts counts_;
 };
 
 inline void bind_pool(py::module_& module) {

@@ -7,6 +7,7 @@ abi: int
 host: Any
 
 def read_env_ids(env_id: Any) -> list[int]: ...
+def end_with_parent(parent: int) -> None: ...
 
 class EngineShape:
     def __init__(
@@ -76,6 +77,5 @@ class Worker:
         inbox_fd: int,
         outbox_fd: int,
         queue: int,
-        parent: int,
     ) -> None: ...
     def run(self) -> None: ...

@@ -40,14 +40,12 @@ class TestRegistering:
         assert source is not None and source.kwargs == {"ends_after": 3}
 
     def test_two_classes_under_one_task_id_are_refused_with_both_places_and_a_way_out(self) -> None:
-        EnvManager.register_env(another())
-        with pytest.raises(
-            DuplicateEnvError, match=r"elsewhere\.Counting already; register third\.Counting under"
-        ):
-            EnvManager.register_env(another(module="third"))
-        source = EnvManager.find("Counting_wrap")
+        EnvManager.register_env(another("Twice"))
+        with pytest.raises(DuplicateEnvError, match=r"elsewhere\.Twice already; register third\.Twice under"):
+            EnvManager.register_env(another("Twice", "third"))
+        source = EnvManager.find("Twice_wrap")
         assert source is not None and source.cls.__module__ == "elsewhere"
-        EnvManager.register_env(another(module="third"), name="Third")
+        EnvManager.register_env(another("Twice", "third"), name="Third")
 
     def test_same_class_again_is_fine_and_takes_the_new_arguments(self) -> None:
         for ends_after in (3, 4):

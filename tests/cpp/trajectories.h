@@ -45,13 +45,13 @@ inline void seed_trajectories(DrivenPool& driven) {
 }
 
 // What each env must say, worked out without pool, queue or rows.
-inline std::vector<FakeRow> foretell(int32_t env, int32_t max_episode_steps) {
+inline std::vector<FakeRow> foretell(int32_t env, int32_t max_episode_steps, size_t count) {
   std::vector<FakeRow> rows;
   int64_t state = fake_mix(0, 42 + env), episode = 0;
   int32_t t = 0;
   uint64_t steps = 0;
   bool needs_reset = true, seeded = false;
-  for (size_t number = 0; number < kSteps; ++number) {
+  for (size_t number = 0; number < count; ++number) {
     FakeRow row{};
     row.env_id = env;
     row.discount = 1;
@@ -88,9 +88,10 @@ inline std::vector<FakeRow> foretell(int32_t env, int32_t max_episode_steps) {
   return rows;
 }
 
-inline void check_trajectories(const Trajectories& got, int32_t max_episode_steps, const std::string& where) {
+inline void check_trajectories(const Trajectories& got, int32_t max_episode_steps, size_t count,
+                               const std::string& where) {
   for (int32_t env = 0; env < static_cast<int32_t>(kEnvs); ++env) {
-    const auto expected = foretell(env, max_episode_steps);
+    const auto expected = foretell(env, max_episode_steps, count);
     CHECK_EQ(got[env].size(), expected.size());
     for (size_t i = 0; i < expected.size(); ++i) {
       if (got[env][i] == expected[i]) continue;
@@ -114,10 +115,10 @@ inline void keep(const Received& batch, Trajectories* into) {
 }
 
 // `driven` has kEnvs envs, kStepLimit and plan_trajectories().
-inline void check_sync_trajectories(DrivenPool& driven, const std::string& where) {
+inline void check_sync_trajectories(DrivenPool& driven, const std::string& where, size_t steps = kSteps) {
   seed_trajectories(driven);
   Trajectories got(kEnvs);
-  for (size_t number = 0; number < kSteps; ++number) {
+  for (size_t number = 0; number < steps; ++number) {
     for (int32_t env = 0; env < static_cast<int32_t>(kEnvs); ++env) driven.act(env, action_of(env, number));
     // Sometimes in one send, sometimes in several, in another order each time.
     Ids ids = driven.all();
@@ -127,11 +128,11 @@ inline void check_sync_trajectories(DrivenPool& driven, const std::string& where
     driven.send(Ids(cut, ids.end()));
     while (driven.pool.num_pending_batches() > 0) keep(driven.recv(), &got);
   }
-  check_trajectories(got, kStepLimit, "sync, " + where);
+  check_trajectories(got, kStepLimit, steps, "sync, " + where);
   CHECK(driven.pool.ring()->touched() <= 2);
 }
 
-inline void check_async_trajectories(DrivenPool& driven, const std::string& where) {
+inline void check_async_trajectories(DrivenPool& driven, const std::string& where, size_t steps = kSteps) {
   seed_trajectories(driven);
   const uint32_t batch_size = driven.pool.arena().layout().batch_size;
   Trajectories got(kEnvs);
@@ -140,7 +141,7 @@ inline void check_async_trajectories(DrivenPool& driven, const std::string& wher
     Ids ids;
     for (const int32_t env : ready) {
       const size_t number = got[static_cast<size_t>(env)].size();
-      if (number == kSteps) continue;
+      if (number == steps) continue;
       driven.act(env, action_of(env, number));
       ids.push_back(env);
     }
@@ -152,7 +153,7 @@ inline void check_async_trajectories(DrivenPool& driven, const std::string& wher
     keep(batch, &got);
     ready = batch.ids();
   }
-  check_trajectories(got, kStepLimit, "async, batch " + std::to_string(batch_size) + ", " + where);
+  check_trajectories(got, kStepLimit, steps, "async, batch " + std::to_string(batch_size) + ", " + where);
   CHECK_EQ(driven.pool.num_pending_batches(), 0);
 }
 
