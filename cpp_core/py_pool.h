@@ -170,7 +170,7 @@ class PyPool {
     const bool all = shut(after(timeout));
     if (all) {
       for (uint32_t env = 0; env < layout().num_envs; ++env)
-        add_failure(env, env, post_.take(env), &failures);
+        add_failure(env, env, post_.take_outbox(env), &failures);
     }
     const py::object interrupt = stepper().take_interrupt();
     if (all) {

@@ -64,9 +64,10 @@ class Post {
 
   // What the env left, or how its worker died; an empty object when there is neither.
   py::object take(uint32_t env) {
-    py::object letter = outbox_of(env).take(env);
+    py::object letter = take_outbox(env);
     return letter ? letter : std::exchange(deaths_[env], py::object());
   }
+  py::object take_outbox(uint32_t env) { return outbox_of(env).take(env); }
   void drop_outbox(uint32_t env) { outbox_of(env).drop(env); }
 
   // A failure in the name of a worker that died; an empty object takes it back.

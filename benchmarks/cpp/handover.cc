@@ -30,7 +30,8 @@ namespace {
 
 constexpr int kTurns = 5;  // ping-pong and pool, again and again
 constexpr int kRoundsPerTurn = 2000;
-constexpr int64_t kRestNs = 5'000;  // less than the spin: a worker that spins is still awake
+constexpr int64_t kMostTurnMs = 500;  // on a busy machine: fewer rounds
+constexpr int64_t kRestNs = 5'000;    // less than the spin: a worker that spins is still awake
 constexpr int64_t kSpinNs = 200'000;
 constexpr int64_t kPatienceMs = 10'000;
 
@@ -94,7 +95,8 @@ void rest() {
 // Nanoseconds of each round trip.
 template <typename RoundTrip>
 void measure(const RoundTrip& round_trip, std::vector<int64_t>* into) {
-  for (int round = 0; round < kRoundsPerTurn; ++round) {
+  const Deadline enough = in_milliseconds(kMostTurnMs);
+  for (int round = 0; round < kRoundsPerTurn && Clock::now() < enough; ++round) {
     rest();
     const Deadline start = Clock::now();
     round_trip();
@@ -102,7 +104,7 @@ void measure(const RoundTrip& round_trip, std::vector<int64_t>* into) {
   }
 }
 
-// Two words, each written by one side. Nothing is spared a system call but what the spin spares.
+// Two words, each written by one side.
 struct PingPong {
   struct Words {
     alignas(kCacheLine) std::atomic<uint32_t> ping{0};
@@ -130,13 +132,13 @@ struct PingPong {
  private:
   void await(std::atomic<uint32_t>& word, uint32_t value) const {
     const auto there = [&] { return word.load(std::memory_order_acquire) == value; };
-    if (spin_until(there, spin_ns)) return;
+    if (spin_until(there, spin_ns > 0 ? kPatienceMs * 1'000'000 : 0)) return;
     const Deadline deadline = in_milliseconds(kPatienceMs);
     while (!there()) {
       if (futex_wait(word, value - 1, deadline) == Wait::kTimedOut && !there()) give_up("a wake-up is lost");
     }
   }
-  // With a spin both sides are awake, as a bare hand-over supposes: no system call.
+  // With a spin both sides stay awake, and a bare hand-over is a store: no system call.
   void tell(std::atomic<uint32_t>& word, uint32_t value) const {
     word.store(value, std::memory_order_seq_cst);
     if (spin_ns == 0) futex_wake(word, 1);
