@@ -65,7 +65,6 @@ class EnvPool {
 
   bool is_async() const { return options_.batch_size < options_.num_envs; }
   bool caller_works() const { return options_.caller_works; }
-  bool has_threads() const { return options_.num_threads > 0; }
   uint32_t num_in_flight() const { return num_in_flight_; }
   size_t num_pending_batches() const { return pending_.size(); }
   bool in_flight(uint32_t env) const { return in_flight_[env]; }

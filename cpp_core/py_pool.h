@@ -92,15 +92,20 @@ class PyPool {
     pool_.submit(Request::kStep, envs.data(), static_cast<uint32_t>(envs.size()));
   }
 
-  // send and recv in one call. In a synchronous pool what is pending must be received first: the batch that
-  // comes back has to be the one that was sent.
-  py::tuple step(const py::tuple& actions, const py::object& env_id, const View& view,
-                 std::optional<double> timeout) {
+  // Throws kPendingCallError when a synchronous pool has a batch that was sent and not received.
+  void refuse_pending() const {
     refuse_fork();
     if (pool_.num_pending_batches() > 0 && !pool_.is_async()) {
       throw Fault(FaultKind::kPendingCallError, std::to_string(pool_.num_pending_batches()) +
                                                     " sent batch(es) not received yet; recv() first");
     }
+  }
+
+  // send and recv in one call. In a synchronous pool what is pending must be received first: the batch that
+  // comes back has to be the one that was sent.
+  py::tuple step(const py::tuple& actions, const py::object& env_id, const View& view,
+                 std::optional<double> timeout) {
+    refuse_pending();
     send(actions, env_id);
     return recv(view, timeout);
   }
@@ -524,6 +529,7 @@ inline void bind_pool(py::module_& module) {
       .def("rebuild", &PyPool::rebuild)
       .def("send", &PyPool::send)
       .def("step", &PyPool::step)
+      .def("refuse_pending", &PyPool::refuse_pending)
       .def("reset", &PyPool::reset)
       .def("recv", &PyPool::recv)
       .def("apply", &PyPool::apply)

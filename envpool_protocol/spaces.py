@@ -95,6 +95,16 @@ def space_from_description(description: Mapping[str, Any], library: Literal["gym
     return space
 
 
+def leaf_spaces(space: Any) -> list[Any]:
+    """The spaces of the leaves below `space`, in the order of the leaves."""
+    kind = _kind(space, "space")
+    return (
+        [space]
+        if kind in _LEAVES
+        else [leaf for _, child in _children(kind, space, "space") for leaf in leaf_spaces(child)]
+    )
+
+
 # How one space is read, written down and made again.
 
 

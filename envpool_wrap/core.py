@@ -6,6 +6,7 @@ value where no import would find it).
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 import time
@@ -15,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from envpool_protocol import _core, origins
-from envpool_protocol.errors import ConfigError, SpecError
+from envpool_protocol.errors import ConfigError, ForkedPoolError, PendingCallError, SpecError
 from envpool_protocol.sources import Description, Source
 from envpool_protocol.spaces import space_spec
 from envpool_wrap.backends import Placement
@@ -45,6 +46,14 @@ class OpenCore:
             # Not when it was refused: the workers are in use, or belong to the process that forked.
             if self.processes is not None and self.pool.closed:
                 self.processes.stop(max(0.0, timeout - (time.monotonic() - start)))
+
+    def close_quietly(self) -> None:
+        """`close` for whoever forgot to: nothing is raised where it is refused.
+
+        That is in a forked process, and when a thread that the exit does not wait for is inside.
+        """
+        with contextlib.suppress(ForkedPoolError, PendingCallError):
+            self.close()
 
 
 def open_core(factory: Factory, module: ModuleType, config: PoolConfig, placement: Placement) -> OpenCore:

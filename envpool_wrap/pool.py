@@ -7,7 +7,6 @@ nothing in flight raises, Ctrl-C ends a wait, and `close` has a deadline.
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import time
 import weakref
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envpool_protocol import _core
-from envpool_protocol.errors import WORKER, ActionError, ForkedPoolError, PendingCallError, PoolTimeout
+from envpool_protocol.errors import WORKER, ActionError, PoolTimeout
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import core
 from envpool_wrap.backends import place
@@ -60,7 +59,7 @@ class Pool:
         self._placement = place(config, lambda: pickled(factory))
         self._open = open_core(factory, module, config, self._placement)
         self._core = self._open.pool
-        self._finalizer = weakref.finalize(self, _close_quietly, self._open)
+        self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
         obs = description.spec.obs
         self._view = self._core.view([*(leaf.name for leaf in obs.leaves), *self._leaves])
         self._num_obs = len(obs.leaves)
@@ -119,8 +118,7 @@ class Pool:
             ActionError: wrong env ids, or options for an env that takes none.
             PendingCallError: in a synchronous pool, a batch was sent and not received.
         """
-        if self._core.num_pending_batches and not self.is_async:
-            self._core.step((), None, self._view, None)  # raises PendingCallError
+        self._core.refuse_pending()
         self._send_reset(env_id, seed, options)
         return self.recv(reset=True)
 
@@ -284,9 +282,3 @@ class _AttributeSetter:
 
     def __call__(self, env: Any) -> None:
         setattr(env, self.name, self.value)
-
-
-def _close_quietly(opened: OpenCore) -> None:
-    # Refused in a forked process, and when a thread that the exit does not wait for is inside.
-    with contextlib.suppress(ForkedPoolError, PendingCallError):
-        opened.close()

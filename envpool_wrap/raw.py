@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from envpool_protocol.sources import Description
-from envpool_protocol.spaces import space_from_description
+from envpool_protocol.spaces import leaf_spaces, space_from_description
 from envpool_protocol.spec import Leaf
 from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig
@@ -77,9 +77,7 @@ class Tables:
     def _specs(self, which: str) -> list[Any]:
         spec = self.description.spec.obs if which == "observation" else self.description.spec.action
         space = space_from_description(getattr(self.description, f"{which}_space"), "gymnasium")
-        return [
-            _bounded(leaf, single) for leaf, single in zip(spec.leaves, _single_spaces(space), strict=True)
-        ]
+        return [_bounded(leaf, single) for leaf, single in zip(spec.leaves, leaf_spaces(space), strict=True)]
 
 
 class RawPool:
@@ -93,7 +91,7 @@ class RawPool:
         factory = env_factory(source, tables.description, config)
         self._open = open_core(factory, module, config, place(config, lambda: pickled(factory)))
         self._core = self._open.pool
-        self._finalizer = weakref.finalize(self, OpenCore.close, self._open)
+        self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
         self._view = self._core.view(tables.state_leaves)
         self._timeout = config.timeout
 
@@ -128,13 +126,6 @@ def _plain(dtype: Any) -> tuple[Any, ...]:
     info: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype) if dtype.kind == "f" else None
     bounds = (info.min, info.max) if info else (False, True)
     return (dtype, [], tuple(map(operator.methodcaller("item"), map(dtype.type, bounds))), ([], []))
-
-
-def _single_spaces(space: Any) -> list[Any]:
-    if not hasattr(space, "spaces"):
-        return [space]
-    members = space.spaces.values() if hasattr(space.spaces, "values") else space.spaces
-    return [single for member in members for single in _single_spaces(member)]
 
 
 def _bounded(leaf: Leaf, space: Any) -> tuple[Any, ...]:

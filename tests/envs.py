@@ -18,6 +18,15 @@ from gymnasium import spaces
 
 from envpool_protocol import EnvPoolProtocol
 
+STEP_HOOKS = [
+    "_step_envpool",
+    "_make_obs_envpool",
+    "_done_envpool",
+    "_truncated_envpool",
+    "_reward_envpool",
+    "_info_envpool",
+]
+
 
 @dataclass(frozen=True)
 class Journal:

@@ -10,19 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from envs import Counting, Faulty, Gated, Journal
+from envs import STEP_HOOKS, Counting, Faulty, Gated, Journal
 
 import envpool_wrap
 from envpool_protocol.errors import EnvError, NothingPendingError, PendingCallError, PoolError
 
-STEP_HOOKS = [
-    "_step_envpool",
-    "_make_obs_envpool",
-    "_done_envpool",
-    "_truncated_envpool",
-    "_reward_envpool",
-    "_info_envpool",
-]
 ZEROS = np.zeros(3, int)
 HOME = os.getpid()
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from envs import STEP_HOOKS
 from faulty_envs import Troubled, children_of, descriptors, is_gone, until
 
 import envpool_wrap
@@ -37,14 +38,6 @@ from envpool_protocol.errors import (
 TESTS = Path(__file__).parent
 PROMPT = 2.0  # seconds in which a death must be told; the design says 0.2, on a machine that is not loaded
 DEATHS = {"exit3": "exited with code 3", "segv": "was killed by SIGSEGV", "kill9": "was killed by SIGKILL"}
-STEP_HOOKS = [
-    "_step_envpool",
-    "_make_obs_envpool",
-    "_done_envpool",
-    "_truncated_envpool",
-    "_reward_envpool",
-    "_info_envpool",
-]
 HOW = {
     "inline": {"backend": "inline", "num_threads": 1, "caller_steps": "auto"},
     "thread": {"backend": "thread", "num_threads": 2, "caller_steps": False},

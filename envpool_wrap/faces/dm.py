@@ -9,7 +9,8 @@ from typing import Any
 import dm_env
 import numpy as np
 
-from envpool_protocol.spec import Leaf
+from envpool_protocol.spaces import leaf_spaces
+from envpool_protocol.spec import Leaf, SpaceSpec
 from envpool_wrap.nested import builder
 from envpool_wrap.pool import Pool
 
@@ -34,17 +35,13 @@ class DMPool(Pool):
 
     def observation_spec(self) -> Any:
         """Specs of one env's observation, as `TimeStep.observation` is nested."""
-        spec = self._description.spec.obs
-        bounds = _bounds(self.spec.gymnasium_observation_space)
-        obs = builder(spec)([_array_spec(leaf, *bounds[i]) for i, leaf in enumerate(spec.leaves)])
+        obs = _array_specs(self._description.spec.obs, self.spec.gymnasium_observation_space)
         env_id = dm_env.specs.Array((), np.int32, "env_id")
         return State(obs, env_id, dm_env.specs.Array((), np.int32, "elapsed_step"), Players(env_id))
 
     def action_spec(self) -> Any:
         """Specs of one env's action, nested as the space is."""
-        spec = self._description.spec.action
-        bounds = _bounds(self.spec.gymnasium_action_space)
-        return builder(spec)([_array_spec(leaf, *bounds[i]) for i, leaf in enumerate(spec.leaves)])
+        return _array_specs(self._description.spec.action, self.spec.gymnasium_action_space)
 
     def reward_spec(self) -> Any:
         """Spec of one env's reward."""
@@ -55,17 +52,14 @@ class DMPool(Pool):
         return dm_env.specs.BoundedArray((), np.float32, 0.0, 1.0, "discount")
 
 
-def _bounds(space: Any) -> list[tuple[Any, Any]]:
-    """Least and greatest value per leaf, in the order of the leaves; None where the leaf itself says it."""
-    if hasattr(space, "spaces"):
-        members = space.spaces.values() if hasattr(space.spaces, "values") else space.spaces
-        return [bound for member in members for bound in _bounds(member)]
-    return [(getattr(space, "low", None), getattr(space, "high", None))]
+def _array_specs(space: SpaceSpec, described: Any) -> Any:
+    specs = [_array_spec(*pair) for pair in zip(space.leaves, leaf_spaces(described), strict=True)]
+    return builder(space)(specs)
 
 
-def _array_spec(leaf: Leaf, low: Any, high: Any) -> Any:
+def _array_spec(leaf: Leaf, space: Any) -> Any:
     if leaf.kind == "discrete" and leaf.low == 0 and isinstance(leaf.high, int):
         return dm_env.specs.DiscreteArray(leaf.high + 1, leaf.dtype.numpy, leaf.name)
-    if leaf.low is not None:
-        low, high = (np.reshape(np.asarray(bound), leaf.shape) for bound in (leaf.low, leaf.high))
+    bounds = (space.low, space.high) if leaf.low is None else (leaf.low, leaf.high)
+    low, high = (np.reshape(np.asarray(bound), leaf.shape) for bound in bounds)
     return dm_env.specs.BoundedArray(leaf.shape, leaf.dtype.numpy, low, high, leaf.name)
