@@ -6,7 +6,9 @@ Each distinct class costs a compilation of about five seconds: use one of these 
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +89,21 @@ class Counting(EnvPoolProtocol):
 def idle_actions(cls: type, rows: int) -> Any:
     """A batch of actions that fits the env class: zeros."""
     return np.zeros((rows, 1), np.float32) if cls is Counting else np.zeros(rows, np.int64)
+
+
+def until_it_receives(thread: threading.Thread) -> None:
+    """Wait until the thread sleeps inside a pool's `recv`: for a while, as one that awaits the GIL does not."""
+
+    def sleeps_in_recv() -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        if frame is None or frame.f_code.co_name != "recv":
+            return False
+        return Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rpartition(") ")[2][0] == "S"
+
+    asleep = 0
+    while asleep < 10:
+        asleep = asleep + 1 if sleeps_in_recv() else 0
+        time.sleep(0.01)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from envs import STEP_HOOKS, Counting, Faulty, Gated, Journal
+from envs import STEP_HOOKS, Counting, Faulty, Gated, Journal, until_it_receives
 
 import envpool_wrap
-from envpool_protocol.errors import EnvError, NothingPendingError, PendingCallError, PoolError
+from envpool_protocol.errors import EnvError, NothingPendingError, PoolError
 
 ZEROS = np.zeros(3, int)
 HOME = os.getpid()
@@ -414,12 +414,7 @@ def test_ctrl_c_waits_for_a_slow_env_or_loses_the_batch(make: Any, apart: Any) -
     sent: list[float] = []
 
     def interrupt() -> None:
-        while True:
-            try:
-                pool.get_attr("t", env_id=0)
-            except PendingCallError as error:
-                if "another call is inside" in str(error):  # the main thread waits in recv
-                    break
+        until_it_receives(threading.main_thread())
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from envs import Counting, Gated, Journal, Nested, idle_actions, until
+from envs import Counting, Gated, Journal, Nested, idle_actions, until, until_it_receives
 
 from envpool_protocol.errors import (
     ActionError,
@@ -256,11 +256,9 @@ def test_a_second_thread_gets_into_the_pool(make: Any, apart: Any) -> None:
     result: list[Any] = []
     receiver = threading.Thread(target=lambda: result.append(pool.recv()))
     receiver.start()
-    while True:
-        with pytest.raises(PendingCallError) as caught:
-            pool.get_attr("t", env_id=0)
-        if "another call is inside this pool" in str(caught.value):
-            break
+    until_it_receives(receiver)
+    with pytest.raises(PendingCallError, match="another call is inside this pool"):
+        pool.get_attr("t", env_id=0)
     for use in (
         lambda: pool.recv(),
         lambda: pool.send(np.zeros(1, int), [1]),
