@@ -1,0 +1,78 @@
+// The end of a pool: what is due is dropped, running envs may finish, every env is closed, workers end.
+//
+// The caller's thread, once, with the GIL, which is released while waiting. It returns at its deadline at the
+// latest, except when an env that the caller steps itself does not return.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "cpp_core/env_pool.h"
+#include "cpp_core/py_driver.h"
+#include "cpp_core/py_process_workers.h"
+
+namespace envpool {
+
+class Closing {
+ public:
+  Closing(EnvPool* pool, ProcessWorkers* processes, Driver* driver, const Workers& workers)
+      : pool_(*pool), processes_(*processes), driver_(*driver), workers_(workers) {}
+
+  // False: an env did not return in time, and its thread was left behind.
+  bool close(Deadline deadline) {
+    if (!stop_threads(deadline)) return false;
+    processes_.look_for_dead();
+    pool_.take_back_due();
+    // Half of the time, so that one hung env leaves the others time to be closed.
+    await_idle(Clock::now() + (deadline - Clock::now()) / 2);
+    pool_.drop_everything();
+    if (workers_.threads > 0) pool_.start_workers(1);
+    const bool closed = close_idle(deadline);
+    const bool all = stop_threads(deadline) && closed;
+    pool_.stop_processes();
+    return all || workers_.threads == 0;
+  }
+
+ private:
+  void await_idle(Deadline patience) {
+    const auto busy = [this](uint32_t env) { return pool_.is_busy(env); };
+    const std::vector<uint32_t> envs = pool_.all_envs();
+    while (Clock::now() < patience && std::any_of(envs.begin(), envs.end(), busy)) {
+      {
+        const py::gil_scoped_release release;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+      processes_.look_for_dead();
+    }
+  }
+
+  bool close_idle(Deadline deadline) {
+    std::vector<uint32_t> envs = pool_.all_envs();
+    std::erase_if(envs, [this](uint32_t env) { return !pool_.is_built(env) || pool_.is_busy(env); });
+    pool_.start_errand(Request::kClose, envs);
+    const auto done = [this] { return pool_.errand_done(); };
+    Outcome outcome = Outcome::kOk;
+    while (!done() && Clock::now() < deadline) {
+      if (pool_.caller_works() && pool_.step_one(&outcome)) continue;
+      if (workers_.threads + workers_.processes == 0) break;
+      driver_.wait_a_while(done, deadline);
+      processes_.look_for_dead();
+    }
+    return done();
+  }
+
+  bool stop_threads(Deadline deadline) {
+    return without_gil([&] { return pool_.stop_workers(deadline); });
+  }
+
+  EnvPool& pool_;
+  ProcessWorkers& processes_;
+  Driver& driver_;
+  const Workers workers_;
+};
+
+}  // namespace envpool
