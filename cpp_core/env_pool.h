@@ -58,7 +58,8 @@ class EnvPool {
       : options_(options),
         engine_(std::move(engine)),
         ring_(std::make_shared<BatchRing>(engine_, most_in_flight(options.num_envs, options.batch_size))),
-        in_flight_(options.num_envs, false) {
+        in_flight_(options.num_envs, false),
+        lost_(options.num_envs, false) {
     due_of_queue_.resize(arena().layout().num_queues);
     start_workers(options_.num_threads);
   }
@@ -68,6 +69,8 @@ class EnvPool {
   uint32_t num_in_flight() const { return num_in_flight_; }
   size_t num_pending_batches() const { return pending_.size(); }
   bool in_flight(uint32_t env) const { return in_flight_[env]; }
+  // Its worker died while it was idle in the middle of an episode: its next step fails, and needs no worker.
+  bool is_lost(uint32_t env) const { return lost_[env]; }
   const std::shared_ptr<BatchRing>& ring() const { return ring_; }
   Arena& arena() const { return engine_->arena; }
   Stepper& stepper() const { return *engine_->stepper; }
@@ -100,11 +103,16 @@ class EnvPool {
       slot.block = block;
       slot.row = i;
       if (!is_async()) arena().row_word(block, i).store(claimed_row(0, env), std::memory_order_relaxed);
-      make_due(env, request);
       in_flight_[env] = true;
+      if (lost_[env] && request == Request::kStep) continue;
+      lost_[env] = false;
+      make_due(env, request);
     }
     num_in_flight_ += count;
     while (is_async() && pending_.size() * options_.batch_size < num_in_flight_) assign_next_batch();
+    for (uint32_t i = 0; i < count; ++i) {
+      if (lost_[static_cast<size_t>(envs[i])]) fail_lost(static_cast<uint32_t>(envs[i]));
+    }
     push_due();
   }
 
@@ -202,9 +210,10 @@ class EnvPool {
   }
 
   // The process that served `queue` is dead: whatever it had to do is done here, as failed, in its name; a
-  // row that it did finish is the last of its episode. Its envs are not built any more. Only after the
-  // process is known to be gone: it writes no word any more.
-  void bury(uint32_t queue) {
+  // row that it did finish is the last of its episode; an env that was idle in an episode is lost. None is
+  // built any more. Only after the process is known to be gone: it writes no word any more.
+  // Returns the envs whose row or errand failed.
+  std::vector<uint32_t> bury(uint32_t queue) {
     arena().queue(queue).bury_taker();
     for (Batch& batch : pending_) {
       batch.recount = true;
@@ -212,20 +221,26 @@ class EnvPool {
     }
     errand_recount_ = true;
     wake_at_every_count(arena().words().errands);
+    std::vector<uint32_t> failed;
     const Layout& layout = arena().layout();
     for (uint32_t env = layout.first_env(queue); env < layout.first_env(queue + 1); ++env) {
       Slot& slot = arena().slot(env);
+      const bool in_episode = slot.built && !slot.needs_reset;
       slot.built = false;
       slot.needs_reset = true;
       slot.inbox = {};
       if (in_flight_[env]) {
-        fail_row_of(env);
+        if (fail_row_of(env)) failed.push_back(env);
       } else if (state_of(env) != SlotState::kIdle) {
         slot.outbox = {};
         arena().words().errands.failed.fetch_add(1, std::memory_order_relaxed);
         slot.state.store(SlotState::kIdle, std::memory_order_release);
+        failed.push_back(env);
+      } else if (in_episode) {
+        lost_[env] = true;
       }
     }
+    return failed;
   }
   // A worker has it, or is to take it: one that popped an env has it before it says so.
   bool is_busy(uint32_t env) const { return state_of(env) != SlotState::kIdle; }
@@ -279,8 +294,8 @@ class EnvPool {
     return count;
   }
 
-  // Fills the row of an env in flight whose worker is dead, unless that was published in time.
-  void fail_row_of(uint32_t env) {
+  // Fills the row of an env in flight whose worker is dead. False: that was published in time.
+  bool fail_row_of(uint32_t env) {
     RowClaim claim(arena(), env, bench_.scratch.data());
     for (const Batch& batch : pending_) {
       const uint32_t rows = is_async() ? options_.batch_size : batch.rows;
@@ -290,13 +305,27 @@ class EnvPool {
         if (is_published(word)) {
           end_episode(arena(), arena().row(batch.block, i), env);
           arena().slot(env).state.store(SlotState::kIdle, std::memory_order_relaxed);
-          return;
+          return false;
         }
         claim.set(batch.block, i);
       }
     }
     arena().slot(env).outbox = {};
     arena().slot(env).state.store(SlotState::kRunning, std::memory_order_relaxed);
+    publish_failed(env, claim);
+    return true;
+  }
+
+  // The step of an env that is lost.
+  void fail_lost(uint32_t env) {
+    lost_[env] = false;
+    arena().slot(env).move(SlotEvent::kSend);
+    arena().slot(env).move(SlotEvent::kClaim);
+    RowClaim claim(arena(), env, bench_.scratch.data());
+    publish_failed(env, claim);
+  }
+
+  void publish_failed(uint32_t env, RowClaim& claim) {
     write_failed_row(arena(), claim.row(), env);
     claim.settle();
     arena().head(claim.block()).failed.fetch_add(1, std::memory_order_relaxed);
@@ -361,6 +390,7 @@ class EnvPool {
   const std::shared_ptr<Engine> engine_;
   const std::shared_ptr<BatchRing> ring_;
   std::vector<bool> in_flight_;
+  std::vector<bool> lost_;
   uint32_t num_in_flight_ = 0;
   std::deque<Batch> pending_;
   uint64_t batches_taken_ = 0;

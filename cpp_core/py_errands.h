@@ -39,7 +39,7 @@ class Errands {
     std::vector<uint32_t> envs(ids.begin(), ids.end());
     std::erase_if(envs, [this](uint32_t env) { return !pool_.is_built(env); });
     run(Request::kClose, envs);
-    revive(ids);  // a worker may have died while it closed them
+    revive(Request::kBuild, ids);  // a worker may have died while it closed them
     std::erase_if(envs, [this](uint32_t env) { return pool_.is_built(env); });
     for (const uint32_t env : envs) seeds_.give_again(env);
     return build(envs);
@@ -47,17 +47,17 @@ class Errands {
 
   // Calls `function(env)` for each env: (results, failures), in the order of `ids`.
   py::tuple apply(const py::object& function, const std::vector<int32_t>& ids) {
-    revive(ids);
+    revive(Request::kApply, ids);
     post_.put(ids, std::vector<py::object>(ids.size(), function));
     py::list results;
     const py::list failures = run(Request::kApply, {ids.begin(), ids.end()}, &results);
     return py::make_tuple(results, failures);
   }
 
-  // Starts the worker processes again that died and that serve any of `ids`, and builds their envs. Throws
-  // EnvError or WorkerDied when one could not be built.
-  void revive(const std::vector<int32_t>& ids) {
-    const std::vector<uint32_t> unbuilt = processes_.restart(ids);
+  // Starts the worker processes again that died and that `request` needs for any of `ids`, and builds their
+  // envs. Throws EnvError or WorkerDied when one could not be built.
+  void revive(Request request, const std::vector<int32_t>& ids) {
+    const std::vector<uint32_t> unbuilt = processes_.restart(request, ids);
     if (unbuilt.empty()) return;
     for (const uint32_t env : unbuilt) seeds_.give_again(env);
     const py::list failures = build(unbuilt);
@@ -68,7 +68,7 @@ class Errands {
   void finish() {
     if (unfinished_.empty()) return;
     driver_.drive([this] { return pool_.errand_done(); });
-    for (const uint32_t env : unfinished_) post_.drop_outbox(env);
+    for (const uint32_t env : unfinished_) post_.drop(env);
     unfinished_.clear();
   }
 

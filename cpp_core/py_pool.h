@@ -77,8 +77,9 @@ class PyPool {
     const auto& envs = idle_envs(env_id);
     pool_.check_room();
     const auto batches = read_actions(actions, layout(), envs);
-    errands_.revive(envs);
+    errands_.revive(Request::kStep, envs);
     write_actions(batches, pool_.arena(), envs);
+    processes_.note_losses(envs);
     pool_.submit(Request::kStep, envs.data(), static_cast<uint32_t>(envs.size()));
   }
 
@@ -105,7 +106,7 @@ class PyPool {
     const Inside inside(this);
     const auto& envs = idle_envs(env_id);
     pool_.check_room();
-    errands_.revive(envs);
+    errands_.revive(Request::kReset, envs);
     if (!options.is_none()) post_.put(envs, py::cast<std::vector<py::object>>(options));
     if (!seeds.is_none()) {
       const auto values = py::cast<std::vector<std::optional<int64_t>>>(seeds);

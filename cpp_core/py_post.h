@@ -68,9 +68,12 @@ class Post {
     return letter ? letter : std::exchange(deaths_[env], py::object());
   }
   py::object take_outbox(uint32_t env) { return outbox_of(env).take(env); }
-  void drop_outbox(uint32_t env) { outbox_of(env).drop(env); }
+  void drop(uint32_t env) {
+    outbox_of(env).drop(env);
+    deaths_[env] = py::object();
+  }
 
-  // A failure in the name of a worker that died; an empty object takes it back.
+  // A failure in the name of a worker that died while it had the env, or that lost it.
   void note_death(uint32_t env, py::object failure) { deaths_[env] = std::move(failure); }
 
   // Before the files are closed; nothing else is called after this.

@@ -19,27 +19,38 @@ namespace envpool {
 
 class ProcessWorkers {
  public:
-  ProcessWorkers(EnvPool* pool, Post* post) : pool_(*pool), post_(*post) {}
+  ProcessWorkers(EnvPool* pool, Post* post) : pool_(*pool), post_(*post), causes_(layout().num_queues) {}
 
   void set(py::object processes) { processes_ = std::move(processes); }
 
-  // Buries those that died since the last look: their envs in flight fail with the error that says how.
+  // Buries those that died since the last look: what their envs were at fails with the error that says how.
   void look_for_dead() {
     if (!processes_) return;
     const auto died = py::cast<py::dict>(processes_.attr("died")());
     for (const auto& [queue, error] : died) {
-      bury(py::cast<uint32_t>(queue), py::reinterpret_borrow<py::object>(error));
+      const auto which = py::cast<uint32_t>(queue);
+      causes_[which] = py::reinterpret_borrow<py::object>(error);
+      dead_queues_.push_back(which);
+      for (const uint32_t env : pool_.bury(which)) note_death(env);
     }
   }
 
-  // Starts the dead ones again that serve any of `envs`. All envs of theirs, which are to be built now.
-  std::vector<uint32_t> restart(const std::vector<int32_t>& envs) {
+  // Before a step of `envs`: the episodes of those that are lost end with it, for the reason that is noted.
+  void note_losses(const std::vector<int32_t>& envs) {
+    for (const int32_t env : envs) {
+      if (pool_.is_lost(static_cast<uint32_t>(env))) note_death(static_cast<uint32_t>(env));
+    }
+  }
+
+  // Starts the dead ones again that `request` needs for any of `envs`. All envs of theirs, to be built now.
+  std::vector<uint32_t> restart(Request request, const std::vector<int32_t>& envs) {
     if (dead_queues_.empty()) return {};
     py::list queues;
     std::vector<uint32_t> unbuilt, still_dead;
     for (const uint32_t queue : dead_queues_) {
-      const bool wanted = std::any_of(envs.begin(), envs.end(), [&](int32_t env) {
-        return layout().queue_of(static_cast<uint32_t>(env)) == queue;
+      const bool wanted = std::any_of(envs.begin(), envs.end(), [&](int32_t id) {
+        const auto env = static_cast<uint32_t>(id);
+        return layout().queue_of(env) == queue && !(request == Request::kStep && pool_.is_lost(env));
       });
       if (!wanted) {
         still_dead.push_back(queue);
@@ -53,26 +64,23 @@ class ProcessWorkers {
     if (unbuilt.empty()) return {};
     processes_.attr("start")(queues);
     dead_queues_ = still_dead;
-    for (const uint32_t env : unbuilt) post_.note_death(env, py::object());
     return unbuilt;
   }
 
  private:
   const Layout& layout() const { return pool_.arena().layout(); }
 
-  void bury(uint32_t queue, const py::object& error) {
-    for (uint32_t env = layout().first_env(queue); env < layout().first_env(queue + 1); ++env) {
-      const auto elapsed = pool_.arena().slot(env).elapsed_step;
-      post_.note_death(env, py::make_tuple("worker", elapsed, py::none(), error, py::str(error)));
-    }
-    dead_queues_.push_back(queue);
-    pool_.bury(queue);
+  void note_death(uint32_t env) {
+    const py::object& error = causes_[layout().queue_of(env)];
+    const auto elapsed = pool_.arena().slot(env).elapsed_step;
+    post_.note_death(env, py::make_tuple("worker", elapsed, py::none(), error, py::str(error)));
   }
 
   EnvPool& pool_;
   Post& post_;
   py::object processes_;
   std::vector<uint32_t> dead_queues_;
+  std::vector<py::object> causes_;  // by queue: the last death
 };
 
 }  // namespace envpool

@@ -260,19 +260,83 @@ TEST(worker_that_dies_at_its_second_env_spoils_what_it_had_not_published_and_not
   die_in_batches(3);
 }
 
-TEST(worker_that_dies_idle_spoils_nothing_and_its_successor_is_woken) {
+// The envs that are lost lose one row each, without their worker, and are not lost any more.
+void step_lost(DrivenPool& driven, const Ids& lost) {
+  for (const uint32_t env : driven.pool.all_envs()) {
+    const bool expected = std::count(lost.begin(), lost.end(), static_cast<int32_t>(env)) > 0;
+    CHECK_EQ(driven.pool.is_lost(env), expected);
+  }
+  if (lost.empty()) return;
+  driven.send(lost);
+  while (driven.pool.num_in_flight() > 0) {
+    const Received batch = driven.recv();
+    CHECK(batch.failed);
+    for (const FakeRow& row : batch.rows) check_failed(row);
+  }
+  for (const uint32_t env : driven.pool.all_envs()) CHECK(!driven.pool.is_lost(env));
+}
+
+TEST(worker_that_dies_idle_costs_each_of_its_envs_one_failed_row_and_its_successor_is_woken) {
+  for (const Case& of : kCases) {
+    for (const bool revived : {false, true}) {  // when the failed rows come
+      SharedStage stage;
+      DrivenPool driven(options_for(of, stage));
+      bool failed = true;
+      for (int round = 0; round < 2; ++round) {
+        driven.send(driven.all());
+        receive_all(driven, &failed);
+      }
+      driven.kill_and_bury(kVictim);
+      CHECK_EQ(driven.pool.num_in_flight(), 0);
+      for (uint32_t env = 0; env < kNumEnvs; ++env) {
+        CHECK_EQ(driven.slot(env).state.load(), SlotState::kIdle);
+      }
+      if (revived) revive(driven);
+      driven.send(driven.all());
+      const auto rows = receive_all(driven, &failed);
+      CHECK(failed);
+      for (const uint32_t env : {2U, 3U}) {
+        check_failed(rows[env]);
+        CHECK_EQ(rows[env].elapsed_step, 1);  // the step that could not be taken is not counted
+        CHECK_EQ(driven.slot(env).episodes.load(), 1);
+      }
+      for (const int32_t env : {0, 1, 4, 5}) check_intact(rows[static_cast<size_t>(env)], env, 2);
+      if (!revived) revive(driven);
+      check_rounds(driven, 3);
+    }
+  }
+}
+
+TEST(worker_that_dies_idle_is_no_news_to_envs_that_are_reset_or_were_never_in_an_episode) {
+  for (const Case& of : kCases) {
+    SharedStage stage;
+    DrivenPool driven(options_for(of, stage));
+    driven.kill_and_bury(kVictim);
+    step_lost(driven, {});
+    revive(driven);
+    check_rounds(driven, 0);
+    driven.kill_and_bury(kVictim);
+    revive(driven);
+    driven.send(driven.all(), Request::kReset);
+    bool failed = true;
+    receive_all(driven, &failed);
+    CHECK(!failed);
+    step_lost(driven, {});
+  }
+}
+
+TEST(worker_that_dies_again_before_the_loss_is_told_loses_nothing_more) {
   for (const Case& of : kCases) {
     SharedStage stage;
     DrivenPool driven(options_for(of, stage));
     bool failed = true;
     driven.send(driven.all());
     receive_all(driven, &failed);
-    driven.kill_and_bury(kVictim);
-    CHECK_EQ(driven.pool.num_in_flight(), 0);
-    for (uint32_t env = 0; env < kNumEnvs; ++env) {
-      CHECK_EQ(driven.slot(env).state.load(), SlotState::kIdle);
+    for (int round = 0; round < 2; ++round) {
+      driven.kill_and_bury(kVictim);
+      revive(driven);
     }
-    revive(driven);
+    step_lost(driven, {3, 2});
     check_rounds(driven, 1);
   }
 }
@@ -302,6 +366,11 @@ TEST(worker_that_dies_in_an_errand_fails_it_and_does_not_hold_it_up) {
       for (uint32_t env = 0; env < kNumEnvs; ++env) {
         CHECK_EQ(driven.slot(env).state.load(), SlotState::kIdle);
       }
+      // An env whose errand failed is told so; one that was done with it lost its episode all the same.
+      Ids lost;
+      if (victim == 3 && point != Point::kBeforePop) lost.push_back(2);
+      if (point >= Point::kMoved) lost.push_back(static_cast<int32_t>(victim));
+      step_lost(driven, lost);
       revive(driven);
       check_rounds(driven, 1);
     }
