@@ -232,7 +232,7 @@ class EnvPool {
       if (in_flight_[env]) {
         if (fail_row_of(env)) failed.push_back(env);
       } else if (state_of(env) != SlotState::kIdle) {
-        slot.outbox = {};
+        slot.drop_outbox();
         arena().words().errands.failed.fetch_add(1, std::memory_order_relaxed);
         slot.state.store(SlotState::kIdle, std::memory_order_release);
         failed.push_back(env);
@@ -310,7 +310,7 @@ class EnvPool {
         claim.set(batch.block, i);
       }
     }
-    arena().slot(env).outbox = {};
+    arena().slot(env).drop_outbox();
     arena().slot(env).state.store(SlotState::kRunning, std::memory_order_relaxed);
     publish_failed(env, claim);
     return true;

@@ -60,8 +60,7 @@ inline std::shared_ptr<Engine> make_engine(const EnvpoolModule* module, py::obje
                                            const EngineShape& shape, const Arena& arena,
                                            std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox) {
   auto stepper =
-      std::make_unique<PyStepper>(module, std::move(factory), shape.num_envs, arena.layout().action_offsets,
-                                  std::move(inbox), std::move(outbox));
+      std::make_unique<PyStepper>(module, std::move(factory), arena, std::move(inbox), std::move(outbox));
   return std::shared_ptr<Engine>(new Engine{arena, std::move(stepper), shape.max_episode_steps, shape.timed});
 }
 

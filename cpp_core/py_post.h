@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cpp_core/mem_file.h"
+#include "cpp_core/module_abi.h"
 #include "cpp_core/py_mailbox.h"
 
 namespace envpool {
@@ -67,8 +68,13 @@ class Post {
     py::object letter = take_outbox(env);
     return letter ? letter : std::exchange(deaths_[env], py::object());
   }
-  py::object take_outbox(uint32_t env) { return outbox_of(env).take(env); }
+  py::object take_outbox(uint32_t env) {
+    Slot& slot = arena_.slot(env);
+    const uint8_t hook = std::exchange(slot.untold, uint8_t{kNoHook});
+    return hook == kNoHook ? outbox_of(env).take(env) : untold_failure(hook, slot.elapsed_step);
+  }
   void drop(uint32_t env) {
+    arena_.slot(env).untold = kNoHook;
     outbox_of(env).drop(env);
     deaths_[env] = py::object();
   }
@@ -83,6 +89,13 @@ class Post {
   }
 
  private:
+  // A failure of which only the hook is known.
+  static py::object untold_failure(uint8_t hook, int32_t elapsed_step) {
+    const auto error = py::reinterpret_borrow<py::object>(PyExc_RuntimeError)(
+        "its exception could not be brought over: its worker has no memory or no space left for it");
+    return py::make_tuple(kHookNames[hook], elapsed_step, py::none(), error, py::none());
+  }
+
   bool is_own(uint32_t env) const {
     return workers_.processes == 0 || (workers_.caller_works && arena_.layout().queue_of(env) == 0);
   }

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -54,13 +55,12 @@ auto without_gil(const Call& call) {
 
 class PyStepper final : public Stepper {
  public:
-  PyStepper(const EnvpoolModule* module, py::object factory, uint32_t num_envs,
-            std::vector<size_t> action_offsets, std::shared_ptr<Mailbox> inbox,
-            std::shared_ptr<Mailbox> outbox)
+  PyStepper(const EnvpoolModule* module, py::object factory, const Arena& arena,
+            std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox)
       : module_(module),
         factory_(std::move(factory)),
-        action_offsets_(std::move(action_offsets)),
-        envs_(num_envs),
+        arena_(arena),
+        envs_(arena.layout().num_envs),
         inbox_(std::move(inbox)),
         outbox_(std::move(outbox)) {
     for (auto& env : envs_) env.kept_actions.resize(static_cast<size_t>(module->num_actions), nullptr);
@@ -118,7 +118,7 @@ class PyStepper final : public Stepper {
   Outcome step(uint32_t id, const std::byte* action, RowClaim& claim, StepFlags* flags) override {
     EnvpoolCall call = call_for(id, claim);
     call.action = reinterpret_cast<const unsigned char*>(action);
-    call.action_offsets = action_offsets_.data();
+    call.action_offsets = arena_.layout().action_offsets.data();
     call.kept_actions = envs_[id].kept_actions.data();
     return finish(id, outlive_python([&] { return module_->step(&call); }), call, claim, flags);
   }
@@ -136,7 +136,8 @@ class PyStepper final : public Stepper {
   }
 
   Outcome close(uint32_t id) override {
-    outbox_->take(id);  // of a row that nobody received
+    outbox_->drop(id);  // of a row that nobody received
+    arena_.slot(id).untold = kNoHook;
     if (!envs_[id].object) return Outcome::kOk;
     EnvpoolCall call{};
     call.env = envs_[id].object.ptr();
@@ -211,24 +212,26 @@ class PyStepper final : public Stepper {
   }
 
   Outcome keep_failure(uint32_t id, EnvpoolHook hook, const py::object& action, int32_t elapsed_step) {
-    py::error_already_set raised;
-    py::object exception = raised.value();
-    if (raised.trace()) PyException_SetTraceback(exception.ptr(), raised.trace().ptr());
-    if (caller_ == std::this_thread::get_id() && raised.matches(PyExc_KeyboardInterrupt)) {
-      interrupt_ = std::move(exception);
-      return Outcome::kInterrupted;
-    }
-    // If even this cannot be sent (no memory left), the caller learns from the row that something was lost.
-    if (!post(id, py::make_tuple(kHookNames[hook], elapsed_step, action ? action : py::none(), exception,
-                                 py::none()))) {
+    try {
+      py::error_already_set raised;
+      py::object exception = raised.value();
+      if (raised.trace()) PyException_SetTraceback(exception.ptr(), raised.trace().ptr());
+      if (caller_ == std::this_thread::get_id() && raised.matches(PyExc_KeyboardInterrupt)) {
+        interrupt_ = std::move(exception);
+        return Outcome::kInterrupted;
+      }
+      outbox_->put(id, py::make_tuple(kHookNames[hook], elapsed_step, action ? action : py::none(), exception,
+                                      py::none()));
+    } catch (const std::exception&) {  // no memory, or no space in the file
       PyErr_Clear();
+      arena_.slot(id).untold = static_cast<uint8_t>(hook);
     }
     return Outcome::kFailed;
   }
 
   const EnvpoolModule* const module_;
   py::object factory_;
-  const std::vector<size_t> action_offsets_;
+  const Arena arena_;
   std::vector<PyEnv> envs_;
   const std::shared_ptr<Mailbox> inbox_;
   const std::shared_ptr<Mailbox> outbox_;

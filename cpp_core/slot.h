@@ -62,6 +62,7 @@ struct alignas(kCacheLine) Slot {
   Letter inbox;  // written by the caller
   // Written by the worker, kept between requests.
   alignas(kCacheLine) Letter outbox;
+  uint8_t untold;  // the hook of a failure that could not be put into the outbox; 0: there is none
   bool built;
   bool needs_reset;  // the next step is a reset: nothing ran yet, or the episode ended
   int32_t elapsed_step;
@@ -70,6 +71,11 @@ struct alignas(kCacheLine) Slot {
   std::atomic<int64_t> started_ns;  // when the worker took it, on Clock; kept only for pools with a timeout
   // Written by both, each in its own turn.
   std::atomic<SlotState> state;
+
+  void drop_outbox() {
+    outbox = {};
+    untold = 0;
+  }
 
   void move(SlotEvent event) {
     SlotState to = SlotState::kIdle;

@@ -46,6 +46,13 @@ class OnlyAtHome:
         self.__dict__.update(state)
 
 
+class Nowhere(OnlyAtHome):
+    """Can be unpickled in no process at all."""
+
+    def __init__(self) -> None:
+        self.home = 0
+
+
 class OnlyAtHomeError(Exception):
     """The same for an exception."""
 
@@ -183,6 +190,13 @@ class Troubled(EnvPoolProtocol):
         resource.setrlimit(resource.RLIMIT_AS, (now + (64 << 20), resource.RLIM_INFINITY))
         self.left = bytearray(1 << 30)
 
+    def _full(self) -> None:
+        """Leave no space for a letter, and raise."""
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        raise ValueError(f"env {self.envid} says no")
+
     def about(self) -> dict[str, Any]:
         """What this process looks like from inside."""
         return {
@@ -197,7 +211,12 @@ class Troubled(EnvPoolProtocol):
 
     def odd(self, kind: str) -> Any:
         """A result that is hard to send."""
-        return {"lock": threading.Lock, "home": OnlyAtHome, "large": lambda: b"x" * (8 << 20)}[kind]()
+        return {
+            "lock": threading.Lock,
+            "home": OnlyAtHome,
+            "nowhere": Nowhere,
+            "large": lambda: b"x" * (8 << 20),
+        }[kind]()
 
     def _seed_envpool(self, seed: int) -> None:
         self.maybe("_seed_envpool")
