@@ -200,6 +200,8 @@ class EnvPool {
     arena().words().stop.store(false, std::memory_order_seq_cst);
     if (count > 0) workers_.start(engine_, count, options_.spin_ns, options_.thread_affinity_offset);
   }
+  // One thread more, should those there are be stuck inside envs.
+  void add_worker() { workers_.add(engine_, options_.spin_ns, options_.thread_affinity_offset); }
   bool stop_workers(Deadline deadline) { return workers_.stop(deadline); }
   void forget_workers() { workers_.forget(); }
 
@@ -253,7 +255,8 @@ class EnvPool {
     }
   }
 
-  // With no worker left: whatever is due or waiting to be received is forgotten. The pool can be used again.
+  // Whatever is due or waiting to be received is forgotten. The pool can be used again when no worker is
+  // inside an env; the row of one that is goes nowhere.
   void drop_everything() {
     take_back_due();
     in_flight_.assign(options_.num_envs, false);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -24,20 +25,31 @@ class Closing {
 
   // False: an env did not return in time, and its thread was left behind.
   bool close(Deadline deadline) {
-    if (!stop_threads(deadline)) return false;
     processes_.look_for_dead();
     pool_.take_back_due();
     // Half of the time, so that one hung env leaves the others time to be closed.
     await_idle(Clock::now() + (deadline - Clock::now()) / 2);
     pool_.drop_everything();
-    if (workers_.threads > 0) pool_.start_workers(1);
-    const bool closed = close_idle(deadline);
+    if (workers_.threads > 0) add_worker();
+    bool closed = close_idle(deadline);
+    if (closed && workers_.threads > 0) {  // a hung process is killed, but a thread must come back by itself
+      await_idle(deadline);
+      closed = close_idle(deadline);
+    }
     const bool all = stop_threads(deadline) && closed;
     pool_.stop_processes();
     return all || workers_.threads == 0;
   }
 
  private:
+  // The others may all be stuck. Where the system has no thread to spare, they must do.
+  void add_worker() {
+    try {
+      pool_.add_worker();
+    } catch (const std::system_error&) {
+    }
+  }
+
   void await_idle(Deadline patience) {
     const auto busy = [this](uint32_t env) { return pool_.is_busy(env); };
     const std::vector<uint32_t> envs = pool_.all_envs();
@@ -57,7 +69,8 @@ class Closing {
     const auto done = [this] { return pool_.errand_done(); };
     Outcome outcome = Outcome::kOk;
     while (!done() && Clock::now() < deadline) {
-      if (pool_.caller_works() && pool_.step_one(&outcome)) continue;
+      // Threads do it without the caller: it must be free to leave a hung one behind.
+      if (workers_.threads == 0 && pool_.caller_works() && pool_.step_one(&outcome)) continue;
       if (workers_.threads + workers_.processes == 0) break;
       driver_.wait_a_while(done, deadline);
       processes_.look_for_dead();

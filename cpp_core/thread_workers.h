@@ -1,8 +1,8 @@
 // Worker threads of one pool: started together, stopped together.
 //
-// start() and stop() are called by the pool's owner, one thread at a time. stop() returns at its deadline at
-// the latest: a thread whose env does not return cannot be ended, so it is left behind with everything it
-// needs (the engine is leaked with it), and stop() says so.
+// start(), add() and stop() are called by the pool's owner, one thread at a time. stop() returns at its
+// deadline at the latest: a thread whose env does not return cannot be ended, so it is left behind with
+// everything it needs (the engine is leaked with it), and stop() says so.
 #pragma once
 
 #include <algorithm>
@@ -30,23 +30,30 @@ class ThreadWorkers {
   // When the system refuses a thread, those that started are stopped and its error is thrown.
   void start(const std::shared_ptr<Engine>& engine, uint32_t count, int64_t spin_ns,
              int32_t affinity_offset) {
-    engine_ = engine;
-    roll_ = std::make_shared<Roll>();
-    roll_->running = count;
     threads_.reserve(count);
     try {
-      for (uint32_t i = 0; i < count; ++i) {
-        threads_.emplace_back([engine, spin_ns, roll = roll_] {
-          work(*engine, /*which_queue=*/0, spin_ns);
-          roll->sign_off();
-        });
-        adopt(threads_.back(), i, affinity_offset);
-      }
+      for (uint32_t i = 0; i < count; ++i) add(engine, spin_ns, affinity_offset);
     } catch (...) {
-      for (size_t i = threads_.size(); i < count; ++i) roll_->sign_off();
       stop(in_milliseconds(kIdleMs));
       throw;
     }
+  }
+
+  // One more. When the system refuses it, its error is thrown, and the others go on.
+  void add(const std::shared_ptr<Engine>& engine, int64_t spin_ns, int32_t affinity_offset) {
+    engine_ = engine;
+    if (threads_.empty()) roll_ = std::make_shared<Roll>();
+    roll_->sign_on();
+    try {
+      threads_.emplace_back([engine, spin_ns, roll = roll_] {
+        work(*engine, /*which_queue=*/0, spin_ns);
+        roll->sign_off();
+      });
+    } catch (...) {
+      roll_->sign_off();
+      throw;
+    }
+    adopt(threads_.back(), static_cast<uint32_t>(threads_.size() - 1), affinity_offset);
   }
 
   // False: a thread is still inside an env and was left behind.
@@ -75,6 +82,10 @@ class ThreadWorkers {
     std::condition_variable left;
     uint32_t running = 0;
 
+    void sign_on() {
+      std::lock_guard lock(mutex);
+      ++running;
+    }
     void sign_off() {
       std::lock_guard lock(mutex);
       --running;

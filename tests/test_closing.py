@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from envs import Counting, Faulty, Gated, Journal, idle_actions
+from faulty_envs import until
 
 import envpool_wrap
 from envpool_protocol.errors import EnvError, PoolClosedError, PoolTimeout
@@ -177,6 +178,63 @@ def test_a_hung_env_keeps_the_others_from_being_closed(
     pool.close()
     assert sorted(journal.ids) == [0, 1, 3]
     assert psutil.Process().children() == []
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize("caller_steps", [False, True])
+@pytest.mark.parametrize("hook", ["_step_envpool", "_close_envpool"])
+def test_a_hung_thread_keeps_the_others_from_being_closed(
+    make: Any,
+    name: str,
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+    hook: str,
+    num_threads: int,
+    caller_steps: bool,
+) -> None:
+    gate = make(Gated)  # for its gate
+    monkeypatch.setattr("envpool_wrap.core.CLOSE_DEADLINE", 1.0)
+    threads = num_threads + caller_steps
+    pool = envpool_wrap.make(
+        name,
+        "gym",
+        num_envs=4,
+        backend="thread",
+        num_threads=threads,
+        caller_steps=caller_steps,
+        env_kwargs={"closes": journal},
+    )
+    pool.reset()
+    Gated.shut(0)
+    step = gate.get_attr("_step_envpool")[0]
+    pool.set_attr(hook, step if hook == "_step_envpool" else _Bound(step, 0), env_id=2)
+    if hook == "_step_envpool":
+        pool.send(idle_actions(Counting, 4))
+        Gated.await_entered(0)
+    start = time.monotonic()
+    with pytest.raises(PoolTimeout, match="its thread was left behind"):
+        pool.close()
+    assert time.monotonic() - start < 1 + 2
+    assert sorted(journal.ids) == [0, 1, 3]
+    pool.close()
+    Gated.open(0)
+
+
+def test_closing_gives_up_on_a_thread_that_comes_back_in_time(
+    make: Any, name: str, journal: Journal, kwargs: Any
+) -> None:
+    gate = make(Gated)
+    pool = make(Counting, num_envs=3, backend="thread", num_threads=1, caller_steps=False, env_kwargs=kwargs)
+    pool.reset()
+    Gated.shut(0)
+    pool.set_attr("_step_envpool", gate.get_attr("_step_envpool")[0], env_id=1)
+    pool.send(idle_actions(Counting, 3))
+    Gated.await_entered(0)
+    others = threading.Thread(target=lambda: until(lambda: sorted(journal.ids) == [0, 2]) and Gated.open(0))
+    others.start()
+    pool.close()
+    others.join()
+    assert sorted(journal.ids) == [0, 1, 2]
 
 
 def test_closing_waits_for_ever_on_a_hung_close(

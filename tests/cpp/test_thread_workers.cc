@@ -125,7 +125,38 @@ TEST(thread_workers_stop_leaves_a_stuck_thread_behind_with_all_it_needs) {
   CHECK(!watched.expired());
 }
 
+TEST(thread_worker_that_is_added_does_what_stuck_ones_cannot) {
+  auto engine = fake_engine(4, 4, 2);
+  FakeStepper& stepper = fake_of(*engine);
+  stepper.gates[0].shut();
+  ThreadWorkers workers;
+  workers.start(engine, 1, /*spin_ns=*/0, -1);
+  push_steps(*engine, 4);
+  stepper.gates[0].await_arrivals(1);
+  CHECK_EQ(engine->arena.head(0).rows_done.load(), 0);
+  workers.add(engine, /*spin_ns=*/0, -1);
+  CHECK_EQ(workers.size(), 2);
+  CHECK(check::happens([&] { return engine->arena.head(0).rows_done.load() == 3; }));
+  stepper.gates[0].open();
+  CHECK(workers.stop(patience()));
+  CHECK_EQ(stepper.sessions.load(), 0);
+  CHECK_EQ(stepper.calls(0, Call::kStep), 1);
+}
+
 #ifdef __linux__
+
+TEST(thread_worker_that_cannot_be_added_leaves_the_others_at_work) {
+  auto engine = fake_engine(4, 4, 2);
+  ThreadWorkers workers;
+  workers.start(engine, 2, /*spin_ns=*/0, -1);
+  threads_to_come.store(0);
+  CHECK_THROWS(workers.add(engine, /*spin_ns=*/0, -1), std::system_error);
+  threads_to_come.store(-1);
+  CHECK_EQ(workers.size(), 2);
+  push_steps(*engine, 4);
+  CHECK(check::happens([&] { return engine->arena.head(0).rows_done.load() == 4; }));
+  CHECK(workers.stop(patience()));
+}
 
 TEST(thread_workers_that_cannot_all_start_are_stopped_and_the_error_is_thrown) {
   for (const int allowed : {0, 1, 3}) {
