@@ -100,6 +100,7 @@ class Arena {
   Slot& slot(uint32_t env) const { return at<Slot>(layout_.slots_at)[env]; }
   StepTimes& step_times(uint32_t env) const { return at<StepTimes>(layout_.step_times_at)[env]; }
   Idle& idle(uint32_t queue) const { return at<Idle>(layout_.idle_at)[queue]; }
+  WorkerLife& life(uint32_t queue) const { return at<WorkerLife>(layout_.lives_at)[queue]; }
   std::byte* action(uint32_t env) const {
     return mapping_->data() + layout_.actions_at + env * layout_.action_bytes;
   }

@@ -1,6 +1,6 @@
 // Which blocks are free, filling, or held by the user. Lives in the caller's private memory.
 //
-// acquire() and may_hold() are the caller's; release() may come from any thread, since an array can die
+// acquire() and try_hold() are the caller's; release() may come from any thread, since an array can die
 // anywhere. Blocks are reused last-in-first-out, so a pool whose batches are dropped at once stays in cache;
 // the ring grows by taking untouched blocks, up to the bound that the arena reserved.
 // `reserve` blocks are never lent to the user, so acquire() cannot fail while at most that many batches are
@@ -9,15 +9,28 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
 
+#include "cpp_core/transition.h"
 #include "cpp_core/worker.h"
 
 namespace envpool {
+
+enum class BatchState : uint8_t { kFree, kFilling, kHeld };
+enum class BatchEvent : uint8_t { kAcquire, kHold, kRelease };
+
+// Every move there is; anything else is a bug in the engine.
+inline constexpr Transition<BatchState, BatchEvent> kBatchTransitions[] = {
+    {BatchState::kFree, BatchEvent::kAcquire, BatchState::kFilling},
+    {BatchState::kFilling, BatchEvent::kHold, BatchState::kHeld},
+    {BatchState::kFilling, BatchEvent::kRelease, BatchState::kFree},  // copied out, or dropped
+    {BatchState::kHeld, BatchEvent::kRelease, BatchState::kFree},
+};
 
 class BatchRing {
  public:
@@ -29,7 +42,10 @@ class BatchRing {
   static constexpr size_t kMostBlocks = 1024;
 
   BatchRing(std::shared_ptr<Engine> engine, uint32_t reserve)
-      : engine_(std::move(engine)), size_(engine_->arena.layout().num_blocks), reserve_(reserve) {
+      : engine_(std::move(engine)),
+        size_(engine_->arena.layout().num_blocks),
+        reserve_(reserve),
+        states_(size_, BatchState::kFree) {
     free_.reserve(size_);  // release() runs in destructors and must not fail
   }
 
@@ -37,13 +53,10 @@ class BatchRing {
 
   bool acquire(uint32_t* block) {
     std::lock_guard lock(mutex_);
-    if (!free_.empty()) {
-      *block = free_.back();
-      free_.pop_back();
-      return true;
-    }
-    if (touched_ == size_) return false;
-    *block = touched_++;
+    if (free_.empty() && touched_ == size_) return false;
+    *block = free_.empty() ? touched_++ : free_.back();
+    if (!free_.empty()) free_.pop_back();
+    move(*block, BatchEvent::kAcquire);
     return true;
   }
 
@@ -52,25 +65,37 @@ class BatchRing {
     return !free_.empty() || touched_ < size_;
   }
 
-  // Whether one more batch may stay with the user.
-  bool try_hold() {
+  // Whether the batch may stay with the user; if so it is held from now on.
+  bool try_hold(uint32_t block) {
     std::lock_guard lock(mutex_);
     if (held_ + reserve_ >= size_) return false;
+    move(block, BatchEvent::kHold);
     ++held_;
     return true;
   }
 
-  void release(uint32_t block, bool was_held) {
+  void release(uint32_t block) {
     std::lock_guard lock(mutex_);
-    held_ -= was_held ? 1 : 0;
+    held_ -= states_[block] == BatchState::kHeld ? 1 : 0;
+    move(block, BatchEvent::kRelease);
     free_.push_back(block);
   }
 
+  BatchState state(uint32_t block) const {
+    std::lock_guard lock(mutex_);
+    return states_[block];
+  }
   uint32_t held() const { return locked(held_); }
   uint32_t touched() const { return locked(touched_); }
   uint32_t size() const { return size_; }
 
  private:
+  void move(uint32_t block, BatchEvent event) {
+    [[maybe_unused]] const bool allowed =
+        next_state(kBatchTransitions, states_[block], event, &states_[block]);
+    assert(allowed);
+  }
+
   uint32_t locked(const uint32_t& count) const {
     std::lock_guard lock(mutex_);
     return count;
@@ -80,6 +105,7 @@ class BatchRing {
   const uint32_t size_;
   const uint32_t reserve_;
   mutable std::mutex mutex_;
+  std::vector<BatchState> states_;  // by block
   std::vector<uint32_t> free_;
   uint32_t touched_ = 0;
   uint32_t held_ = 0;

@@ -216,6 +216,7 @@ class EnvPool {
   // built any more. Only after the process is known to be gone: it writes no word any more.
   // Returns the envs whose row or errand failed.
   std::vector<uint32_t> bury(uint32_t queue) {
+    arena().life(queue).move(WorkerEvent::kDie);
     arena().queue(queue).bury_taker();
     for (Batch& batch : pending_) {
       batch.recount = true;
@@ -236,7 +237,8 @@ class EnvPool {
       } else if (state_of(env) != SlotState::kIdle) {
         slot.drop_outbox();
         arena().words().errands.failed.fetch_add(1, std::memory_order_relaxed);
-        slot.state.store(SlotState::kIdle, std::memory_order_release);
+        slot.move(SlotEvent::kBury);
+        slot.move(SlotEvent::kPublish);
         failed.push_back(env);
       } else if (in_episode) {
         lost_[env] = true;
@@ -261,7 +263,7 @@ class EnvPool {
     take_back_due();
     in_flight_.assign(options_.num_envs, false);
     num_in_flight_ = 0;
-    for (const Batch& batch : pending_) ring_->release(batch.block, /*was_held=*/false);
+    for (const Batch& batch : pending_) ring_->release(batch.block);
     pending_.clear();
     arena().words().next_row.store(batches_taken_ * options_.batch_size, std::memory_order_release);
   }
@@ -307,14 +309,13 @@ class EnvPool {
         if (!is_row_of(word, env)) continue;
         if (is_published(word)) {
           end_episode(arena(), arena().row(batch.block, i), env);
-          arena().slot(env).state.store(SlotState::kIdle, std::memory_order_relaxed);
           return false;
         }
         claim.set(batch.block, i);
       }
     }
     arena().slot(env).drop_outbox();
-    arena().slot(env).state.store(SlotState::kRunning, std::memory_order_relaxed);
+    arena().slot(env).move(SlotEvent::kBury);
     publish_failed(env, claim);
     return true;
   }

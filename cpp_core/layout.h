@@ -1,7 +1,7 @@
 // Where everything lies in an arena: one mapping that holds slots, actions, the queue and the ring of blocks.
 //
-//   | ArenaWords | slots | step times | actions | queues, their cells and idle times | batch heads | row
-//   words | | block of each batch | block 0 | block 1 | …
+//   | ArenaWords | slots | step times | actions | queues, their cells, idle times and workers' lives | batch
+//   heads | row words | block of each batch | block 0 | block 1 | …
 //
 // One queue, which all workers share (threads), or one for each worker, with its own envs (processes).
 //
@@ -18,6 +18,7 @@
 #include "cpp_core/leaf.h"
 #include "cpp_core/row_word.h"
 #include "cpp_core/slot.h"
+#include "cpp_core/worker_life.h"
 
 namespace envpool {
 
@@ -76,8 +77,8 @@ struct Layout {
   std::vector<size_t> scratch_offsets;  // of each state leaf in a block of one row
   std::vector<size_t> action_offsets;   // of each action leaf in one env's action
   size_t action_bytes = 0;
-  size_t slots_at = 0, step_times_at = 0, idle_at = 0, actions_at = 0, queues_at = 0, cells_at = 0,
-         heads_at = 0, row_words_at = 0;
+  size_t slots_at = 0, step_times_at = 0, idle_at = 0, lives_at = 0, actions_at = 0, queues_at = 0,
+         cells_at = 0, heads_at = 0, row_words_at = 0;
   size_t batch_blocks_at = 0, blocks_at = 0;
   size_t block_bytes = 0;
   size_t scratch_bytes = 0;
@@ -108,6 +109,7 @@ struct Layout {
     step_times_at = take(num_envs * sizeof(StepTimes));
     actions_at = take(num_envs * action_bytes);
     idle_at = take(num_queues * sizeof(Idle));
+    lives_at = take(num_queues * sizeof(WorkerLife));
     queues_at = take(num_queues * sizeof(QueueWords));
     cells_at = take(num_queues * cells_per_queue() * sizeof(std::atomic<uint32_t>));
     heads_at = take(num_blocks * sizeof(BatchHead));

@@ -43,7 +43,7 @@ class Lent {
   ~Lent() {
     const Forks& forks = Forks::counts();
     const bool forked = forks.made != forks_made_ || forks.generation != generation_;
-    if (!forked) ring_->release(block_, /*was_held=*/true);
+    if (!forked) ring_->release(block_);
   }
 
   static py::object capsule(std::shared_ptr<BatchRing> ring, uint32_t block) {
@@ -69,12 +69,12 @@ class Lent {
 inline py::tuple hand_out(const std::shared_ptr<BatchRing>& ring, const ReadyBatch& batch, const View& view,
                           size_t extra, bool* copied) {
   const Layout& layout = ring->arena().layout();
-  *copied = !ring->try_hold();
+  *copied = !ring->try_hold(batch.block);
   py::object base;
   try {
     if (!*copied) base = Lent::capsule(ring, batch.block);
   } catch (...) {
-    ring->release(batch.block, /*was_held=*/true);
+    ring->release(batch.block);
     throw;
   }
   py::tuple arrays(view.leaves.size() + extra);
@@ -90,7 +90,7 @@ inline py::tuple hand_out(const std::shared_ptr<BatchRing>& ring, const ReadyBat
       throw py::error_already_set();
     }
   }
-  if (*copied) ring->release(batch.block, /*was_held=*/false);
+  if (*copied) ring->release(batch.block);
   return arrays;
 }
 

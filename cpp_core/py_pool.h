@@ -6,7 +6,6 @@
 
 #include <pybind11/stl.h>
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <numeric>
@@ -16,7 +15,7 @@
 #include <vector>
 
 #include "cpp_core/env_pool.h"
-#include "cpp_core/forks.h"
+#include "cpp_core/pool_life.h"
 #include "cpp_core/py_actions.h"
 #include "cpp_core/py_batches.h"
 #include "cpp_core/py_closing.h"
@@ -41,10 +40,11 @@ class PyPool {
                thread_affinity_offset, ring_bytes) {}
 
   ~PyPool() {
-    if (forked()) {
+    if (life_.forked()) {
       pool_.forget_workers();
-    } else if (!closed_ && shut(in_milliseconds(kCloseMs))) {
-      stepper().release();
+    } else if (!life_.closed()) {
+      const Inside inside(this);
+      if (shut(in_milliseconds(kCloseMs))) stepper().release();
     }
   }
   PyPool(const PyPool&) = delete;
@@ -84,8 +84,8 @@ class PyPool {
   }
 
   // Throws kPendingCallError when a synchronous pool has a batch that was sent and not received.
-  void refuse_pending() const {
-    refuse_fork();
+  void refuse_pending() {
+    life_.refuse_fork();
     if (pool_.num_pending_batches() > 0 && !pool_.is_async()) {
       throw Fault(FaultKind::kPendingCallError, std::to_string(pool_.num_pending_batches()) +
                                                     " sent batch(es) not received yet; recv() first");
@@ -152,7 +152,7 @@ class PyPool {
   // them.
   py::tuple close(double timeout) {
     py::list failures;
-    if (closed_) return py::make_tuple(true, failures);
+    if (closed()) return py::make_tuple(true, failures);
     const Inside inside(this);
     const bool all = shut(after(timeout));
     if (all) {
@@ -170,7 +170,7 @@ class PyPool {
     return py::make_tuple(all, failures);
   }
 
-  bool closed() const { return closed_; }
+  bool closed() const { return life_.closed(); }
 
   std::optional<int64_t> seed(uint32_t id) const { return seeds_.of(id); }
   void set_seed(uint32_t env, std::optional<int64_t> seed) { seeds_.set(env, seed); }
@@ -181,26 +181,14 @@ class PyPool {
   size_t num_pending_batches() const { return pool_.num_pending_batches(); }
 
  private:
-  // Refuses a second caller, a closed pool, and nothing else.
   class Inside {
    public:
-    explicit Inside(PyPool* pool) : pool_(pool) {
-      pool->refuse_fork();  // first: a thread that was inside may not be in this process
-      if (pool->busy_.test_and_set(std::memory_order_acquire)) {
-        throw Fault(FaultKind::kPendingCallError,
-                    "another call is inside this pool (another thread, or an env that uses its own pool); "
-                    "one at a time");
-      }
-      if (pool->closed_) {
-        pool->busy_.clear(std::memory_order_release);
-        throw Fault(FaultKind::kPoolClosedError, "this pool is closed; make a new one");
-      }
-    }
-    ~Inside() { pool_->busy_.clear(std::memory_order_release); }
+    explicit Inside(PyPool* pool) : life_(pool->life_) { life_.enter(); }
+    ~Inside() { life_.leave(); }
     Inside(const Inside&) = delete;
 
    private:
-    PyPool* pool_;
+    PoolLife& life_;
   };
 
   PyPool(const EnvpoolModule* module, py::object factory, EngineShape shape, const Workers& workers,
@@ -238,13 +226,6 @@ class PyPool {
     return Arena(std::move(layout), fd);
   }
 
-  void refuse_fork() const {
-    if (!forked()) return;
-    throw Fault(FaultKind::kForkedPoolError,
-                "this pool was made before a fork and its workers are not in this process; make a new one");
-  }
-  bool forked() const { return Forks::counts().generation != generation_; }
-
   const Layout& layout() const { return pool_.arena().layout(); }
   PyStepper& stepper() const { return static_cast<PyStepper&>(pool_.stepper()); }
 
@@ -262,12 +243,12 @@ class PyPool {
   }
 
   bool shut(Deadline deadline) {
-    closed_ = true;
+    life_.close();
     return Closing(&pool_, &processes_, &driver_, workers_).close(deadline);
   }
 
   const Workers workers_;
-  const uint32_t generation_ = Forks::counts().generation;
+  PoolLife life_;
   std::unique_ptr<SharedFiles> files_;
   const std::shared_ptr<LocalMailbox> inbox_;
   const std::shared_ptr<LocalMailbox> outbox_;
@@ -282,8 +263,6 @@ class PyPool {
   Errands errands_;
   std::vector<int32_t> all_envs_;
   std::vector<int32_t> some_envs_;
-  std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
-  bool closed_ = false;
 };
 
 inline void bind_pool(py::module_& module) {

@@ -24,7 +24,7 @@ class PyWorker {
         queue_(queue),
         spin_ns_(shape.spin_ns) {}
 
-  void run() { work(*engine_, queue_, spin_ns_); }
+  void run() { work(*engine_, queue_, spin_ns_, engine_->arena.life(queue_)); }
 
  private:
   const std::shared_ptr<Engine> engine_;

@@ -11,36 +11,24 @@
 #include <cstdint>
 
 #include "cpp_core/leaf.h"
+#include "cpp_core/transition.h"
 
 namespace envpool {
 
 enum class SlotState : uint32_t { kIdle, kDue, kRunning };
-enum class SlotEvent : uint32_t { kSend, kClaim, kPublish, kDrop };
-
-struct SlotTransition {
-  SlotState from;
-  SlotEvent event;
-  SlotState to;
-};
+enum class SlotEvent : uint32_t { kSend, kClaim, kPublish, kDrop, kBury };
 
 // Every move there is; anything else is a bug in the engine.
-inline constexpr SlotTransition kSlotTransitions[] = {
+inline constexpr Transition<SlotState, SlotEvent> kSlotTransitions[] = {
     {SlotState::kIdle, SlotEvent::kSend, SlotState::kDue},
     {SlotState::kDue, SlotEvent::kClaim, SlotState::kRunning},
     {SlotState::kRunning, SlotEvent::kPublish, SlotState::kIdle},
     {SlotState::kDue, SlotEvent::kDrop, SlotState::kIdle},  // the pool closes
+    // Its worker died before it published the row: the caller does it, in its name.
+    {SlotState::kDue, SlotEvent::kBury, SlotState::kRunning},
+    {SlotState::kRunning, SlotEvent::kBury, SlotState::kRunning},
+    {SlotState::kIdle, SlotEvent::kBury, SlotState::kRunning},
 };
-
-// False, and no change, when the table has no such move.
-constexpr bool next_slot_state(SlotState from, SlotEvent event, SlotState* to) {
-  for (const auto& move : kSlotTransitions) {
-    if (move.from == from && move.event == event) {
-      *to = move.to;
-      return true;
-    }
-  }
-  return false;
-}
 
 enum class Request : uint8_t { kBuild, kReset, kStep, kClose, kApply };
 
@@ -79,7 +67,8 @@ struct alignas(kCacheLine) Slot {
 
   void move(SlotEvent event) {
     SlotState to = SlotState::kIdle;
-    [[maybe_unused]] const bool allowed = next_slot_state(state.load(std::memory_order_relaxed), event, &to);
+    [[maybe_unused]] const bool allowed =
+        next_state(kSlotTransitions, state.load(std::memory_order_relaxed), event, &to);
     assert(allowed);
     state.store(to, std::memory_order_release);  // with what an observer reads next: started_ns
   }

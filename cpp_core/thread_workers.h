@@ -46,7 +46,8 @@ class ThreadWorkers {
     roll_->sign_on();
     try {
       threads_.emplace_back([engine, spin_ns, roll = roll_] {
-        work(*engine, /*which_queue=*/0, spin_ns);
+        WorkerLife life{};
+        work(*engine, /*which_queue=*/0, spin_ns, life);
         roll->sign_off();
       });
     } catch (...) {

@@ -12,6 +12,7 @@
 #include "cpp_core/arena.h"
 #include "cpp_core/episode.h"
 #include "cpp_core/stepper.h"
+#include "cpp_core/worker_life.h"
 
 namespace envpool {
 
@@ -101,17 +102,20 @@ inline Outcome serve(Engine& engine, uint32_t env, WorkBench* bench) {
   return outcome;
 }
 
-// `spin_ns`: how long to stay awake when nothing is due.
-inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns) {
+// `spin_ns`: how long to stay awake when nothing is due. `life`: this worker's own.
+inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns, WorkerLife& life) {
   const auto session = engine.stepper->open_session();
   const std::atomic<bool>& stop = engine.arena.words().stop;
   EnvQueue queue = engine.arena.queue(which_queue);
   WorkBench bench(engine.arena.layout());
+  life.move(WorkerEvent::kStart);
   while (!stop.load(std::memory_order_acquire)) {
     uint32_t env = 0;
     if (!queue.try_pop(&env)) {
       const uint64_t start = read_ticks();
+      life.move(WorkerEvent::kRunDry);
       queue.wait(stop, spin_ns, in_milliseconds(kIdleMs));
+      life.move(WorkerEvent::kWake);
       engine.arena.idle(which_queue).ticks.fetch_add(read_ticks() - start, std::memory_order_relaxed);
       continue;
     }
@@ -122,6 +126,7 @@ inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns) {
     } while (!stop.load(std::memory_order_acquire) && queue.try_pop(&env));
     session->leave();
   }
+  life.move(WorkerEvent::kStop);
 }
 
 }  // namespace envpool

@@ -142,7 +142,7 @@ class DrivenPool {
     children_[queue] = std::make_unique<Child>([&] {
       const Arena arena(pool.arena().layout(), file_->fd());
       Engine engine{arena, std::move(engine_->stepper), options_.max_episode_steps, /*timed=*/false};
-      options_.body ? options_.body(engine, queue) : work(engine, queue, options_.spin_ns);
+      options_.body ? options_.body(engine, queue) : work(engine, queue, options_.spin_ns, arena.life(queue));
     });
   }
   Child& child(uint32_t queue) { return *children_[queue]; }
@@ -173,7 +173,7 @@ class DrivenPool {
     if (kept != nullptr) {
       *kept = batch.block;
     } else {
-      pool.ring()->release(batch.block, false);
+      pool.ring()->release(batch.block);
     }
     return received;
   }

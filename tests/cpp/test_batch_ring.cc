@@ -2,12 +2,14 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 #include <vector>
 
 #include "cpp_core/batch_ring.h"
 #include "tests/cpp/check.h"
+#include "tests/cpp/check_table.h"
 #include "tests/cpp/fake_stepper.h"
 
 namespace envpool {
@@ -20,12 +22,53 @@ uint32_t acquire(BatchRing& ring) {
   return block;
 }
 
+constexpr BatchState kStates[] = {BatchState::kFree, BatchState::kFilling, BatchState::kHeld};
+constexpr BatchEvent kEvents[] = {BatchEvent::kAcquire, BatchEvent::kHold, BatchEvent::kRelease};
+
+constexpr auto kNone = std::optional<BatchState>();
+constexpr auto kFree = std::optional(BatchState::kFree);
+constexpr auto kFilling = std::optional(BatchState::kFilling);
+constexpr auto kHeld = std::optional(BatchState::kHeld);
+
+// Where each (state, event) must lead, written down a second time; nothing: refused.
+constexpr std::optional<BatchState> kExpected[3][3] = {
+    //             kAcquire  kHold  kRelease
+    /* kFree */ {kFilling, kNone, kNone},
+    /* kFilling */ {kNone, kHeld, kFree},
+    /* kHeld */ {kNone, kNone, kFree},
+};
+
+TEST(batch_table_allows_what_is_written_here_and_refuses_the_rest_unchanged) {
+  check_table(kBatchTransitions, kStates, kEvents, kExpected);
+}
+
+TEST(batch_goes_round_as_the_table_says) {
+  BatchRing ring(fake_engine(2, 2, 6), 2);
+  const uint32_t held = acquire(ring), copied = acquire(ring);
+  CHECK_EQ(ring.state(held), BatchState::kFilling);
+  CHECK(ring.try_hold(held));
+  CHECK_EQ(ring.state(held), BatchState::kHeld);
+  CHECK_EQ(ring.state(copied), BatchState::kFilling);
+  for (const uint32_t block : {held, copied}) {
+    ring.release(block);
+    CHECK_EQ(ring.state(block), BatchState::kFree);
+  }
+  CHECK_EQ(ring.held(), 0);
+}
+
+TEST(batch_that_may_not_be_held_stays_as_it_was) {
+  BatchRing ring(fake_engine(2, 2, 2), 2);
+  const uint32_t block = acquire(ring);
+  CHECK(!ring.try_hold(block));
+  CHECK_EQ(ring.state(block), BatchState::kFilling);
+}
+
 TEST(batch_ring_uses_the_block_again_that_came_back_last) {
   BatchRing ring(fake_engine(2, 2, 6), 2);
   const uint32_t a = acquire(ring), b = acquire(ring), c = acquire(ring);
-  ring.release(a, false);
-  ring.release(c, false);
-  ring.release(b, false);
+  ring.release(a);
+  ring.release(c);
+  ring.release(b);
   CHECK_EQ(acquire(ring), b);
   CHECK_EQ(acquire(ring), c);
   CHECK_EQ(acquire(ring), a);
@@ -36,8 +79,8 @@ TEST(batch_ring_of_batches_dropped_at_once_touches_one_block) {
   BatchRing ring(fake_engine(2, 2, 6), 2);
   for (int i = 0; i < 100; ++i) {
     const uint32_t block = acquire(ring);
-    CHECK(ring.try_hold());
-    ring.release(block, true);
+    CHECK(ring.try_hold(block));
+    ring.release(block);
   }
   CHECK_EQ(ring.touched(), 1);
   CHECK_EQ(ring.held(), 0);
@@ -51,7 +94,7 @@ TEST(batch_ring_grows_to_its_bound_and_no_further) {
   uint32_t block = 77;
   CHECK(!ring.acquire(&block));
   CHECK_EQ(block, 77);
-  ring.release(4, false);
+  ring.release(4);
   CHECK_EQ(acquire(ring), 4);
   CHECK(!ring.acquire(&block));
   CHECK_EQ(ring.touched(), 6);
@@ -60,27 +103,25 @@ TEST(batch_ring_grows_to_its_bound_and_no_further) {
 TEST(batch_ring_never_lends_its_reserve) {
   BatchRing ring(fake_engine(2, 2, 7), 3);
   for (uint32_t i = 0; i < 4; ++i) {
-    acquire(ring);
-    CHECK(ring.try_hold());
+    CHECK(ring.try_hold(acquire(ring)));
   }
-  CHECK(!ring.try_hold());
   CHECK_EQ(ring.held(), 4);
   // The user holds all that may be held, and yet three batches can be in flight, again and again.
   for (int round = 0; round < 5; ++round) {
     const uint32_t flying[] = {acquire(ring), acquire(ring), acquire(ring)};
-    CHECK(!ring.try_hold());
-    for (const uint32_t block : flying) ring.release(block, false);
+    CHECK(!ring.try_hold(flying[round % 3]));
+    for (const uint32_t block : flying) ring.release(block);
   }
-  ring.release(0, true);
-  CHECK(ring.try_hold());
-  CHECK(!ring.try_hold());
+  ring.release(0);
+  CHECK(ring.try_hold(acquire(ring)));
+  CHECK(!ring.try_hold(acquire(ring)));
 }
 
 TEST(batch_ring_that_is_all_reserve_lends_nothing) {
   BatchRing ring(fake_engine(2, 2, 2), 2);
-  CHECK(!ring.try_hold());
+  CHECK(!ring.try_hold(acquire(ring)));
   BatchRing smaller(fake_engine(2, 2, 2), 5);
-  CHECK(!smaller.try_hold());
+  CHECK(!smaller.try_hold(acquire(smaller)));
 }
 
 TEST(batch_ring_size_follows_the_bytes_between_its_bounds) {
@@ -119,7 +160,7 @@ TEST(batch_ring_takes_blocks_back_from_any_thread_and_lends_none_twice) {
         // Plain reads, ordered only by the ring: tsan sees whether the next writer waits for them.
         const FakeRow row = read_row(ring.arena().row(block, 0));
         CHECK_EQ(row.elapsed_step, static_cast<int32_t>(row.obs.t));
-        ring.release(block, true);
+        ring.release(block);
       }
     });
   }
@@ -131,12 +172,12 @@ TEST(batch_ring_takes_blocks_back_from_any_thread_and_lends_none_twice) {
     const FakeObs obs{0, 0, batch, 0};
     std::memcpy(row.obs(0), &obs, sizeof(obs));
     CHECK_EQ(read_row(row).obs, obs);
-    if (ring.try_hold()) {
+    if (ring.try_hold(block)) {
       std::lock_guard lock(mutex);
       handed.push_back(block);
     } else {
       ++copies;
-      ring.release(block, false);
+      ring.release(block);
     }
   }
   over.store(true);
@@ -155,14 +196,14 @@ TEST(batch_ring_keeps_the_memory_for_whoever_holds_it) {
   const std::weak_ptr<Engine> watched = engine;
   auto ring = std::make_shared<BatchRing>(std::move(engine), 1);
   const uint32_t block = acquire(*ring);
-  CHECK(ring->try_hold());
+  CHECK(ring->try_hold(block));
   std::byte* data = ring->arena().block(block);
   std::shared_ptr<BatchRing> array = ring;  // what each array handed out does
   ring.reset();
   CHECK(!watched.expired());
   std::memset(data, 1, array->arena().layout().block_bytes);
   std::thread([array = std::move(array), block]() mutable {
-    array->release(block, true);
+    array->release(block);
     array.reset();
   }).join();
   CHECK(watched.expired());

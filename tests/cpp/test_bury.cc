@@ -132,7 +132,8 @@ DrivenOptions options_for(const Case& of, SharedStage& stage) {
               },
           .body =
               [&stage](Engine& engine, uint32_t queue) {
-                queue == kVictim ? work_to_the_point(engine, queue, *stage) : work(engine, queue, 0);
+                queue == kVictim ? work_to_the_point(engine, queue, *stage)
+                                 : work(engine, queue, 0, engine.arena.life(queue));
               }};
 }
 
@@ -441,7 +442,7 @@ struct HandPlayed {
     pool->begin_recv();
     return pool->front_ready();
   }
-  void take() { pool->ring()->release(pool->take_front().block, false); }
+  void take() { pool->ring()->release(pool->take_front().block); }
 
   std::shared_ptr<Engine> engine;
   std::unique_ptr<EnvPool> pool;

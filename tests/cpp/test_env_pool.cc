@@ -265,15 +265,15 @@ TEST(pool_has_room_for_every_batch_in_flight_while_the_user_holds_all_he_may) {
       for (uint32_t taken = 0; taken < 1 + round % 3 && driven.pool.num_in_flight() > 0; ++taken) {
         uint32_t block = 0;
         driven.recv(&block);
-        if (driven.pool.ring()->try_hold()) {
+        if (driven.pool.ring()->try_hold(block)) {
           held.push_back(block);
         } else {
-          driven.pool.ring()->release(block, false);
+          driven.pool.ring()->release(block);
         }
       }
     }
     CHECK_EQ(held.size(), 3);
-    for (const uint32_t block : held) driven.pool.ring()->release(block, true);
+    for (const uint32_t block : held) driven.pool.ring()->release(block);
   }
 }
 

@@ -65,10 +65,10 @@ TEST(batch_held_by_the_user_is_not_overwritten_by_later_ones) {
   for (int round = 0; round < 300; ++round) {
     uint32_t block = 0;
     const Received batch = driven.recv(&block);
-    if (driven.pool.ring()->try_hold()) {
+    if (driven.pool.ring()->try_hold(block)) {
       held.emplace_back(block, batch.rows);
     } else {
-      driven.pool.ring()->release(block, false);
+      driven.pool.ring()->release(block);
     }
     driven.send(batch.ids());
   }
@@ -77,7 +77,7 @@ TEST(batch_held_by_the_user_is_not_overwritten_by_later_ones) {
     for (uint32_t row = 0; row < rows.size(); ++row) {
       CHECK_EQ(read_row(driven.pool.arena().row(block, row)), rows[row]);
     }
-    driven.pool.ring()->release(block, true);
+    driven.pool.ring()->release(block);
   }
 }
 

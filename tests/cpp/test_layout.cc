@@ -41,6 +41,7 @@ void check_layout(const Layout& layout) {
       {layout.actions_at, layout.num_envs * layout.action_bytes, kCacheLine, "actions"},
       {layout.step_times_at, layout.num_envs * sizeof(StepTimes), alignof(StepTimes), "step times"},
       {layout.idle_at, layout.num_queues * sizeof(Idle), alignof(Idle), "idle times"},
+      {layout.lives_at, layout.num_queues * sizeof(WorkerLife), alignof(WorkerLife), "workers' lives"},
       {layout.queues_at, layout.num_queues * sizeof(QueueWords), alignof(QueueWords), "queues"},
       {layout.cells_at, layout.num_queues * layout.cells_per_queue() * 4, kCacheLine, "cells"},
       {layout.heads_at, layout.num_blocks * sizeof(BatchHead), alignof(BatchHead), "heads"},

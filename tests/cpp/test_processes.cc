@@ -71,7 +71,7 @@ TEST(processes_build_step_and_close_only_the_envs_of_their_queue) {
                      .num_processes = 2,
                      .caller_works = true,
                      .body = [](Engine& engine, uint32_t queue) {
-                       work(engine, queue, 0);
+                       work(engine, queue, 0, engine.arena.life(queue));
                        const Layout& layout = engine.arena.layout();
                        for (uint32_t env = 0; env < layout.num_envs; ++env) {
                          const bool mine = layout.queue_of(env) == queue;

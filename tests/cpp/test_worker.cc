@@ -109,7 +109,7 @@ TEST(work_takes_envs_of_its_own_queue_only) {
   const auto engine = fake_engine(Arena(std::move(layout)));
   Arena& arena = engine->arena;
   arena.head(0).rows_expected.store(4);
-  std::thread worker([&engine] { work(*engine, 1, 0); });
+  std::thread worker([&engine] { work(*engine, 1, 0, engine->arena.life(1)); });
   for (uint32_t env = 0; env < 4; ++env) {
     make_due(*engine, env, Request::kStep, 0, env);
     arena.queue(env / 2).push(&env, 1);
@@ -133,7 +133,7 @@ TEST(work_leaves_its_session_before_it_sleeps_and_before_it_ends) {
     entered.store(stepper.inside.load());
     return Outcome::kOk;
   };
-  std::thread worker([&engine] { work(*engine, 0, 0); });
+  std::thread worker([&engine] { work(*engine, 0, 0, engine->arena.life(0)); });
   const uint32_t envs[] = {0, 1};
   for (const uint32_t env : envs) make_due(*engine, env, Request::kStep, 0, env);
   arena.queue(0).push(envs, 2);
@@ -156,7 +156,7 @@ TEST(work_takes_no_further_env_once_it_is_told_to_stop) {
   const uint32_t envs[] = {0, 1};
   for (const uint32_t env : envs) make_due(*engine, env, Request::kStep, 0, env);
   arena.queue(0).push(envs, 2);
-  std::thread worker([&engine] { work(*engine, 0, 0); });
+  std::thread worker([&engine] { work(*engine, 0, 0, engine->arena.life(0)); });
   stepper.gates[0].await_arrivals(1);
   arena.words().stop.store(true, std::memory_order_seq_cst);
   stepper.gates[0].open();
