@@ -75,6 +75,7 @@ class Row {
     return block_ + offsets_[which] + index_ * static_cast<size_t>(layout_->state[which].nbytes);
   }
   std::byte* obs(uint32_t which) const { return leaf(kFirstObs + which); }
+  const Layout& layout() const { return *layout_; }
   template <typename T>
   void put(uint32_t which, T value) const {
     *reinterpret_cast<T*>(leaf(which)) = value;

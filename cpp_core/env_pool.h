@@ -85,6 +85,20 @@ class EnvPool {
     if (!wrong.empty()) throw Fault(FaultKind::kActionError, wrong);
   }
 
+  // Throws kActionError when one of these idle envs must be reset, and nothing does it but the caller.
+  void check_begun(const int32_t* envs, size_t count) const {
+    if (engine_->rules.autoreset != Autoreset::kDisabled) return;
+    std::string over;
+    for (size_t i = 0; i < count; ++i) {
+      if (!arena().slot(static_cast<uint32_t>(envs[i])).needs_reset) continue;
+      over += (over.empty() ? "" : ", ") + std::to_string(envs[i]);
+    }
+    if (over.empty()) return;
+    throw Fault(FaultKind::kActionError,
+                "env_id " + over + ": no episode is going on (it ended, or none began), and " +
+                    "autoreset_mode is 'disabled'; reset(env_id=[" + over + "]) first");
+  }
+
   // Throws kPendingCallError when no more batches may be in flight.
   void check_room() const {
     if (!is_async() && !ring_->has_room()) throw_too_many_pending();

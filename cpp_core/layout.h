@@ -6,7 +6,9 @@
 // One queue, which all workers share (threads), or one for each worker, with its own envs (processes).
 //
 // A block holds `batch_size` rows of every state leaf, leaf by leaf, so that each leaf of a batch is one
-// contiguous array. Offsets only, no pointers: the same layout serves a private and a shared mapping.
+// contiguous array. Where an episode can end and the next one begin in one row (same-step autoreset), the
+// env's own leaves are there twice: the second ones, the finals, hold what the episode ended with. Offsets
+// only, no pointers: the same layout serves a private and a shared mapping.
 #pragma once
 
 #include <cstddef>
@@ -72,6 +74,7 @@ struct Layout {
   uint32_t num_queues;
   std::vector<EnvpoolLeaf> state;
   std::vector<EnvpoolLeaf> action;
+  uint32_t first_final;  // the finals are the state leaves from here on
 
   std::vector<size_t> leaf_offsets;     // of each state leaf in a block
   std::vector<size_t> scratch_offsets;  // of each state leaf in a block of one row
@@ -85,13 +88,15 @@ struct Layout {
   size_t total_bytes = 0;
 
   Layout(uint32_t envs, uint32_t batch, uint32_t queues, std::vector<EnvpoolLeaf> state_leaves,
-         std::vector<EnvpoolLeaf> action_leaves)
+         std::vector<EnvpoolLeaf> action_leaves, bool with_finals = false)
       : num_envs(envs),
         batch_size(batch),
         num_blocks(0),
         num_queues(queues),
         state(std::move(state_leaves)),
-        action(std::move(action_leaves)) {
+        action(std::move(action_leaves)),
+        first_final(static_cast<uint32_t>(state.size())) {
+    for (uint32_t leaf = kFirstObs; with_finals && leaf < first_final; ++leaf) state.push_back(state[leaf]);
     block_bytes = place(state, batch, kCacheLine, &leaf_offsets);
     scratch_bytes = place(state, 1, kCacheLine, &scratch_offsets);
     action_bytes = align_up(place(action, 1, sizeof(int64_t), &action_offsets), kCacheLine);
@@ -118,6 +123,10 @@ struct Layout {
     blocks_at = take(num_blocks * block_bytes);
     total_bytes = at;
   }
+
+  bool has_finals() const { return first_final < state.size(); }
+  // The leaf that holds what an episode ended with, for one of the env's own leaves.
+  uint32_t final_of(uint32_t leaf) const { return first_final + leaf - kFirstObs; }
 
   // Envs are dealt to queues in runs: queue q has envs first_env(q) to first_env(q + 1) - 1.
   uint32_t first_env(uint32_t queue) const {

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -20,7 +21,7 @@
 
 namespace envpool {
 
-// Which state leaves a face wants, in its order.
+// Which state leaves a face wants, in its order. "final_obs" is the final of "obs".
 struct View {
   std::vector<uint32_t> leaves;
 
@@ -30,6 +31,10 @@ struct View {
 
  private:
   static uint32_t find(const Layout& layout, const std::string& name) {
+    constexpr std::string_view prefix = "final_";
+    if (layout.has_finals() && name.starts_with(prefix)) {
+      return layout.final_of(find(layout, name.substr(prefix.size())));
+    }
     for (uint32_t leaf = 0; leaf < layout.state.size(); ++leaf) {
       if (name == layout.state[leaf].name) return leaf;
     }

@@ -3,6 +3,7 @@
 // Both sides build the same layout from the same numbers (EngineShape travels as a dict) and the same module.
 #pragma once
 
+#include <pybind11/native_enum.h>
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
@@ -22,13 +23,16 @@ struct EngineShape {
   uint32_t num_queues;
   uint32_t num_blocks;
   int32_t max_episode_steps;
+  Autoreset autoreset;
+  bool keep_options;  // an autoreset gives the env the options of its last reset again
   bool timed;
   int64_t spin_ns;
 
   py::dict to_dict() const {
     using namespace py::literals;
     return py::dict("num_envs"_a = num_envs, "batch_size"_a = batch_size, "num_queues"_a = num_queues,
-                    "num_blocks"_a = num_blocks, "max_episode_steps"_a = max_episode_steps, "timed"_a = timed,
+                    "num_blocks"_a = num_blocks, "max_episode_steps"_a = max_episode_steps,
+                    "autoreset"_a = py::cast(autoreset), "keep_options"_a = keep_options, "timed"_a = timed,
                     "spin_ns"_a = spin_ns);
   }
 };
@@ -48,7 +52,8 @@ inline Layout make_layout(const EnvpoolModule* module, const EngineShape& shape,
   const auto reward = static_cast<EnvpoolDType>(module->reward_dtype);
   Layout layout(shape.num_envs, shape.batch_size, shape.num_queues,
                 state_leaves(reward, module->obs, static_cast<size_t>(module->num_obs)),
-                {module->actions, module->actions + module->num_actions});
+                {module->actions, module->actions + module->num_actions},
+                shape.autoreset == Autoreset::kSameStep);
   const uint32_t reserve = EnvPool::most_in_flight(shape.num_envs, shape.batch_size);
   layout.set_blocks(shape.num_blocks > 0 ? shape.num_blocks
                                          : BatchRing::blocks_for(layout.block_bytes, reserve, ring_bytes));
@@ -59,9 +64,10 @@ inline Layout make_layout(const EnvpoolModule* module, const EngineShape& shape,
 inline std::shared_ptr<Engine> make_engine(const EnvpoolModule* module, py::object factory,
                                            const EngineShape& shape, const Arena& arena,
                                            std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox) {
-  auto stepper =
-      std::make_unique<PyStepper>(module, std::move(factory), arena, std::move(inbox), std::move(outbox));
-  return std::shared_ptr<Engine>(new Engine{arena, std::move(stepper), shape.max_episode_steps, shape.timed});
+  auto stepper = std::make_unique<PyStepper>(module, std::move(factory), arena, std::move(inbox),
+                                             std::move(outbox), shape.keep_options);
+  const EpisodeRules rules{shape.max_episode_steps, shape.autoreset};
+  return std::shared_ptr<Engine>(new Engine{arena, std::move(stepper), rules, shape.timed});
 }
 
 // A worker's engine: the caller's arena, and letters in files.
@@ -75,10 +81,16 @@ inline std::shared_ptr<Engine> make_shared_engine(const EnvpoolModule* module, p
 }
 
 inline void bind_engine(py::module_& module) {
+  py::native_enum<Autoreset>(module, "Autoreset", "enum.Enum")
+      .value("next_step", Autoreset::kNextStep)
+      .value("same_step", Autoreset::kSameStep)
+      .value("disabled", Autoreset::kDisabled)
+      .finalize();
   py::class_<EngineShape>(module, "EngineShape")
-      .def(py::init<uint32_t, uint32_t, uint32_t, uint32_t, int32_t, bool, int64_t>(), py::kw_only(),
-           py::arg("num_envs"), py::arg("batch_size"), py::arg("num_queues"), py::arg("num_blocks"),
-           py::arg("max_episode_steps"), py::arg("timed"), py::arg("spin_ns"))
+      .def(py::init<uint32_t, uint32_t, uint32_t, uint32_t, int32_t, Autoreset, bool, bool, int64_t>(),
+           py::kw_only(), py::arg("num_envs"), py::arg("batch_size"), py::arg("num_queues"),
+           py::arg("num_blocks"), py::arg("max_episode_steps"), py::arg("autoreset"), py::arg("keep_options"),
+           py::arg("timed"), py::arg("spin_ns"))
       .def("to_dict", &EngineShape::to_dict);
 }
 

@@ -75,6 +75,7 @@ class PyPool {
   void send(const py::tuple& actions, const py::object& env_id) {
     const Inside inside(this);
     const auto& envs = idle_envs(env_id);
+    pool_.check_begun(envs.data(), envs.size());
     pool_.check_room();
     const auto batches = read_actions(actions, layout(), envs);
     errands_.revive(Request::kStep, envs);

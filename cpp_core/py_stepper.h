@@ -56,13 +56,14 @@ auto without_gil(const Call& call) {
 class PyStepper final : public Stepper {
  public:
   PyStepper(const EnvpoolModule* module, py::object factory, const Arena& arena,
-            std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox)
+            std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox, bool keep_options)
       : module_(module),
         factory_(std::move(factory)),
         arena_(arena),
         envs_(arena.layout().num_envs),
         inbox_(std::move(inbox)),
-        outbox_(std::move(outbox)) {
+        outbox_(std::move(outbox)),
+        keep_options_(keep_options) {
     for (auto& env : envs_) env.kept_actions.resize(static_cast<size_t>(module->num_actions), nullptr);
   }
   ~PyStepper() override { release(); }
@@ -102,17 +103,25 @@ class PyStepper final : public Stepper {
     return Outcome::kOk;
   }
 
-  Outcome reset(uint32_t id, const int64_t* seed, RowClaim& claim, StepFlags* flags) override {
+  Outcome reset(uint32_t id, const ResetOrder& order, RowClaim& claim, StepFlags* flags) override {
     if (!envs_[id].object) {  // it could not be built when its worker started, or after it failed
       if (const Outcome built = build(id); built != Outcome::kOk) return built;
       claim.set_built();
     }
     EnvpoolCall call = call_for(id, claim);
-    py::object options;
-    if (!take_letter(id, &options)) return keep_failure(id, kResetHook, py::object(), claim.elapsed_step());
+    py::object options, final_info;
+    if (!take_options(id, order.cause, &options) ||
+        (order.cause == ResetCause::kSameStep && !take_final_info(id, &final_info))) {
+      return keep_failure(id, kResetHook, py::object(), claim.elapsed_step());
+    }
     call.options = options.ptr();
-    call.seed = seed;
-    return finish(id, outlive_python([&] { return module_->reset(&call); }), call, claim, flags);
+    call.seed = order.seed;
+    const EnvpoolHook failed = outlive_python([&] { return module_->reset(&call); });
+    if (failed == kNoHook && final_info && !join_final_info(&call, final_info)) {
+      Py_CLEAR(call.info);
+      return keep_failure(id, kInfoHook, py::object(), claim.elapsed_step());
+    }
+    return finish(id, failed, call, claim, flags);
   }
 
   Outcome step(uint32_t id, const std::byte* action, RowClaim& claim, StepFlags* flags) override {
@@ -148,6 +157,7 @@ class PyStepper final : public Stepper {
  private:
   struct PyEnv {
     py::object object;
+    py::object options;  // of its last reset, where they are kept
     std::vector<PyObject*> kept_actions;
   };
 
@@ -189,6 +199,38 @@ class PyStepper final : public Stepper {
     flags->info = static_cast<bool>(info);
     if (info && !post(id, std::move(info))) return keep_failure(id, kInfoHook, action, claim.elapsed_step());
     return Outcome::kOk;
+  }
+
+  // What the env's reset is given. False with the Python error set.
+  bool take_options(uint32_t id, ResetCause cause, py::object* options) {
+    py::object& kept = envs_[id].options;
+    if (cause == ResetCause::kAsked) {
+      if (!take_letter(id, options)) return false;
+      if (keep_options_) kept = *options;
+    } else {
+      *options = kept;
+    }
+    if (!keep_options_ || !*options) return true;
+    *options = py::reinterpret_steal<py::object>(PyDict_Copy(options->ptr()));  // the env may change its own
+    return static_cast<bool>(*options);
+  }
+
+  // The info that the step of this row left, or an empty dict. False with the Python error set.
+  bool take_final_info(uint32_t id, py::object* info) {
+    try {
+      *info = outbox_->take(id);
+      if (!*info) *info = py::dict();
+      return true;
+    } catch (py::error_already_set& error) {
+      error.restore();
+      return false;
+    }
+  }
+  // Puts it into the info of the reset, which may be the env's own dict: into a copy.
+  static bool join_final_info(EnvpoolCall* call, const py::object& final_info) {
+    PyObject* joined = call->info == nullptr ? PyDict_New() : PyDict_Copy(call->info);
+    Py_XSETREF(call->info, joined);
+    return joined != nullptr && PyDict_SetItemString(joined, "final_info", final_info.ptr()) == 0;
   }
 
   // False with the Python error set: the letter cannot be read, or the object not be sent.
@@ -235,6 +277,7 @@ class PyStepper final : public Stepper {
   std::vector<PyEnv> envs_;
   const std::shared_ptr<Mailbox> inbox_;
   const std::shared_ptr<Mailbox> outbox_;
+  const bool keep_options_;
   py::object interrupt_;
   std::thread::id caller_;
 };

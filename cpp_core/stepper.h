@@ -28,6 +28,18 @@ struct StepFlags {
   bool info = false;  // the env has undeclared info for this row
 };
 
+// Why an env is reset.
+enum class ResetCause : uint8_t {
+  kAsked,
+  kAutoreset,  // its episode ended in the step before, or none has begun
+  kSameStep,   // its episode ended in this very row: info that it left is final, and the reset's joins it
+};
+
+struct ResetOrder {
+  ResetCause cause;
+  const int64_t* seed;  // null unless the env must be seeded first
+};
+
 // The row that a result goes to. In a synchronous pool the caller chose it. In an asynchronous one the result
 // is written to the worker's scratch row, and settle() claims the next free row and copies it there: only an
 // env that is done takes a row, so a slow one (in any of its hooks) cannot hold up a batch that others can
@@ -57,10 +69,13 @@ class RowClaim {
     const Layout& layout = arena_.layout();
     const Row from(scratch_, &layout);
     const Row to = arena_.row(block_, index_);
-    for (uint32_t leaf = 0; leaf < layout.state.size(); ++leaf) {
+    const bool ended = *reinterpret_cast<const bool*>(from.leaf(kDone));
+    const size_t leaves = ended ? layout.state.size() : layout.first_final;
+    for (uint32_t leaf = 0; leaf < leaves; ++leaf) {
       std::memcpy(to.leaf(leaf), from.leaf(leaf), static_cast<size_t>(layout.state[leaf].nbytes));
     }
   }
+
   RowWord& word() {
     claim();
     return arena_.row_word(block_, index_);
@@ -120,8 +135,8 @@ class Stepper {
   virtual ~Stepper() = default;
   virtual std::unique_ptr<Session> open_session() = 0;
   virtual Outcome build(uint32_t env) = 0;
-  // `seed` is null unless the env must be seeded first. Writes the obs leaves.
-  virtual Outcome reset(uint32_t env, const int64_t* seed, RowClaim& claim, StepFlags* flags) = 0;
+  // Writes the obs leaves.
+  virtual Outcome reset(uint32_t env, const ResetOrder& order, RowClaim& claim, StepFlags* flags) = 0;
   // Writes the obs and reward leaves.
   virtual Outcome step(uint32_t env, const std::byte* action, RowClaim& claim, StepFlags* flags) = 0;
   // Calls the function in the env's inbox and puts the result in its outbox.

@@ -22,7 +22,7 @@ inline constexpr int64_t kIdleMs = 1000;
 struct Engine {
   Arena arena;
   std::unique_ptr<Stepper> stepper;
-  int32_t max_episode_steps;
+  EpisodeRules rules;
   bool timed;  // note when each env was taken, so that a timeout can say for how long it runs
 };
 
@@ -94,7 +94,7 @@ inline Outcome serve(Engine& engine, uint32_t env, WorkBench* bench) {
   slot.move(SlotEvent::kClaim);
   if (slot.request != Request::kStep && slot.request != Request::kReset) return run_errand(engine, slot, env);
   RowClaim claim(arena, env, bench->scratch.data());
-  const Outcome outcome = play(arena, *engine.stepper, engine.max_episode_steps, env, claim);
+  const Outcome outcome = play(arena, *engine.stepper, engine.rules, env, claim);
   const uint64_t end = read_ticks();
   arena.step_times(env).add(end - bench->ticks);
   bench->ticks = end;

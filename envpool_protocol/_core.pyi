@@ -1,5 +1,6 @@
 """The engine (cpp_core/py_pool.h). `envpool_wrap.pool.Pool` is what users see of it."""
 
+import enum
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,11 @@ host: Any
 
 def read_env_ids(env_id: Any) -> list[int]: ...
 def end_with_parent(parent: int) -> None: ...
+
+class Autoreset(enum.Enum):
+    next_step = ...
+    same_step = ...
+    disabled = ...
 
 class EngineShape:
     def __init__(
@@ -18,6 +24,8 @@ class EngineShape:
         num_queues: int,
         num_blocks: int,
         max_episode_steps: int,
+        autoreset: Autoreset,
+        keep_options: bool,
         timed: bool,
         spin_ns: int,
     ) -> None: ...

@@ -31,7 +31,10 @@ class PoolConfig:
         env_kwargs: constructor arguments: one dict, a list of `num_envs` dicts, or `f(env_id) -> dict`.
         render_mode: given to the constructor if it takes it.
         max_episode_steps: the pool truncates an episode after so many steps; None: never.
-        autoreset_mode: `"next_step"`.
+        autoreset_mode: what follows an episode's end: `"next_step"` (the env's next step is a reset),
+            `"same_step"` (it is reset at once; the last observation is in `final_obs`), or `"disabled"` (you
+            reset it). Gymnasium's `AutoresetMode` members are taken too.
+        keep_options: whether an autoreset gives the env the options of its last `reset(options=)` again.
         on_error: `"raise"`, or `"restart"`: build a failed env again, its episode ends as truncated.
         max_restarts: how often one env may be restarted before its error is raised after all.
         timeout: seconds that one `recv` may take, or None.
@@ -49,6 +52,7 @@ class PoolConfig:
     render_mode: str | None = None
     max_episode_steps: int | None = None
     autoreset_mode: Any = "next_step"
+    keep_options: bool = False
     on_error: str = "raise"
     max_restarts: int = 10
     timeout: float | None = None
@@ -187,7 +191,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "env_kwargs": _anything,
     "render_mode": _anything,
     "max_episode_steps": _or_none(_at_least(1)),
-    "autoreset_mode": _one_of("next_step"),
+    "autoreset_mode": _one_of("next_step", "same_step", "disabled"),
+    "keep_options": _one_of(False, True),
     "on_error": _one_of("raise", "restart"),
     "max_restarts": _at_least(0),
     "timeout": _or_none(_positive),

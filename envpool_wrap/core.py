@@ -74,6 +74,8 @@ def open_core(factory: Factory, module: ModuleType, config: PoolConfig, placemen
             num_queues=0,  # settled by the pool, like num_blocks
             num_blocks=0,
             max_episode_steps=config.max_episode_steps or 2**31 - 1,
+            autoreset=_core.Autoreset[config.autoreset_mode],
+            keep_options=config.keep_options,
             timed=config.timeout is not None,
             spin_ns=placement.spin_ns,
         ),

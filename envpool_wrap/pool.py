@@ -43,7 +43,7 @@ class Pool:
     Arrays that were returned are yours: they are never written again, and outlive the pool.
     """
 
-    # The leaves that `_pack` gets after those of the observation, in this order.
+    # The leaves that `_pack` gets in `_rest`, in this order: after those of the observation and its finals.
     _leaves: ClassVar[tuple[str, ...]] = ()
     # Without `close()`, a pool ends when it is collected, or before the interpreter does.
     _finalizer: weakref.finalize[Any, Any]
@@ -61,8 +61,12 @@ class Pool:
         self._core = self._open.pool
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
         obs = description.spec.obs
-        self._view = self._core.view([*(leaf.name for leaf in obs.leaves), *self._leaves])
-        self._num_obs = len(obs.leaves)
+        names = [leaf.name for leaf in obs.leaves]
+        self._has_finals = config.autoreset_mode == "same_step"
+        finals = [f"final_{name}" for name in names] if self._has_finals else []
+        self._view = self._core.view([*names, *finals, *self._leaves])
+        self._finals = slice(len(names), len(names) + len(finals))
+        self._rest = slice(self._finals.stop, -1)
         self._build_obs = builder(obs)
         self._flatten = flattener(description.spec.action)
         self._timeout = config.timeout
@@ -75,6 +79,13 @@ class Pool:
     def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
         """The face's result from the arrays of one batch."""
         raise NotImplementedError
+
+    def _final_leaves(self, leaves: Sequence[Any], ended: Any) -> Sequence[Any]:
+        """What each row's step led to: the last observation of an episode that ended, else the row's own."""
+        for leaf, final in zip(leaves, leaves[self._finals], strict=False):
+            going_on = ~ended.reshape(-1, *[1] * (leaf.ndim - 1))
+            np.copyto(final, leaf, where=going_on)
+        return leaves[self._finals]
 
     # ---- sending and receiving ----
 
@@ -111,8 +122,10 @@ class Pool:
         Args:
             env_id: which envs; default: all.
             seed: int s → env i gets s + i; a SeedSequence: env i gets its stream i; a list: one per env that
-                is reset; None, also in a list: no new seed (the first reset uses the pool's).
-            options: keyword arguments for `_reset_envpool`: a dict for all, or a list with one per env.
+                is reset; a dict: by env id; None, also in a list: no new seed (the first reset uses the
+                pool's).
+            options: keyword arguments for `_reset_envpool`: a dict for all, a list with one per env, or a
+                dict of these by env id.
 
         Raises:
             ActionError: wrong env ids, or options for an env that takes none.
@@ -131,16 +144,31 @@ class Pool:
         count = len(self) if ids is None else len(ids)
         seeds = None if seed is None else self._reset_seeds(seed, ids, count)
         if options is not None:
-            options = self._reset_options(options, count)
+            options = self._reset_options(options, ids, count)
         self._core.reset(env_id, seeds, options)
 
     def _reset_seeds(self, seed: Any, ids: list[int] | None, count: int) -> Seeds:
+        if isinstance(seed, Mapping):
+            seed = self._by_env_id("seed", seed, ids)
         if isinstance(seed, int | np.integer | np.random.SeedSequence):
             seeds = seeds_of(seed, len(self))
             return seeds if ids is None else [seeds[i] if 0 <= i < len(seeds) else None for i in ids]
         return seeds_of(seed, count)
 
-    def _reset_options(self, options: Any, count: int) -> list[dict[str, Any] | None] | None:
+    def _by_env_id(self, what: str, values: Mapping[int, Any], ids: list[int] | None) -> list[Any]:
+        envs = range(len(self)) if ids is None else ids
+        others = [key for key in values if key not in envs]
+        if others:
+            raise ActionError(
+                f"{what} names env {others[0]!r}, which is not reset; expected keys out of {list(envs)}"
+            )
+        return [values.get(env) for env in envs]
+
+    def _reset_options(
+        self, options: Any, ids: list[int] | None, count: int
+    ) -> list[dict[str, Any] | None] | None:
+        if isinstance(options, Mapping) and options and not any(isinstance(key, str) for key in options):
+            options = self._by_env_id("options", options, ids)
         each = [options] * count if isinstance(options, Mapping) else list(options)
         if len(each) != count:
             raise ActionError(f"options is a list of {len(each)} for {count} envs; expected one dict per env")

@@ -46,7 +46,7 @@ class Journal:
 
 
 class Counting(EnvPoolProtocol):
-    """obs float32 [envid, t, last action]; ends after 2 + envid steps; reward 10 t + envid."""
+    """obs float32 [envid, t, last action], one array for all; ends after 2 + envid steps; reward 10 t + envid."""
 
     closes: Journal | None = None
 
@@ -57,6 +57,7 @@ class Counting(EnvPoolProtocol):
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.called: list[str] = []
         self.t, self.last = 0, 0.0
+        self.obs = np.zeros(3, np.float32)
 
     def _reset_envpool(self) -> None:
         self.called.append("reset")
@@ -68,7 +69,8 @@ class Counting(EnvPoolProtocol):
 
     def _make_obs_envpool(self) -> Any:
         self.called.append("make_obs")
-        return np.array([self.envid, self.t, self.last], np.float32)
+        self.obs[:] = self.envid, self.t, self.last
+        return self.obs
 
     def _done_envpool(self) -> bool:
         self.called.append("done")

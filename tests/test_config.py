@@ -31,10 +31,8 @@ from envpool_wrap.config import PoolConfig, seeds_of
         ({"num_threads": -1}, "num_threads=-1"),
         ({"backend": "threads"}, r"backend='threads': expected one of .*Nearest: 'thread'"),
         ({"backend": None}, "backend=None"),
-        (
-            {"autoreset_mode": AutoresetMode.SAME_STEP},
-            "autoreset_mode=.*SAME_STEP.*expected one of 'next_step'",
-        ),
+        ({"autoreset_mode": "same"}, "autoreset_mode='same': expected one of 'next_step', 'same_step'"),
+        ({"keep_options": "yes"}, "keep_options='yes': expected one of False, True"),
         ({"on_error": "retry"}, "on_error='retry': expected one of 'raise', 'restart'"),
         ({"max_restarts": -1}, "max_restarts=-1: expected an int of at least 0"),
         ({"caller_steps": "always"}, "caller_steps='always': expected one of 'auto', True, False"),
@@ -59,6 +57,11 @@ def test_an_impossible_setting_is_taken(settings: dict[str, Any], message: str) 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, "NextStep", "next_step", "next-step"])
 def test_gymnasiums_own_word_for_next_step_is_refused(mode: Any) -> None:
     assert PoolConfig.of({"autoreset_mode": mode}).autoreset_mode == "next_step"
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_a_member_of_gymnasiums_autoreset_mode_is_refused(mode: Any) -> None:
+    assert PoolConfig.of({"autoreset_mode": mode}).autoreset_mode == mode.name.lower()
 
 
 def test_numpy_numbers_are_refused() -> None:

@@ -39,7 +39,7 @@ class NoopStepper final : public Stepper {
  public:
   std::unique_ptr<Session> open_session() override { return std::make_unique<NoSession>(); }
   Outcome build(uint32_t) override { return Outcome::kOk; }
-  Outcome reset(uint32_t, const int64_t*, RowClaim& claim, StepFlags*) override { return write(claim); }
+  Outcome reset(uint32_t, const ResetOrder&, RowClaim& claim, StepFlags*) override { return write(claim); }
   Outcome step(uint32_t, const std::byte*, RowClaim& claim, StepFlags*) override { return write(claim); }
   Outcome apply(uint32_t) override { return Outcome::kOk; }
   Outcome close(uint32_t) override { return Outcome::kOk; }

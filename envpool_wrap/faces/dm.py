@@ -15,6 +15,7 @@ from envpool_wrap.nested import builder
 from envpool_wrap.pool import Pool
 
 State = namedtuple("State", ["obs", "env_id", "elapsed_step", "players"])
+FinalState = namedtuple("FinalState", ["obs", "env_id", "elapsed_step", "players", "final_obs"])
 Players = namedtuple("Players", ["env_id"])
 
 
@@ -22,22 +23,28 @@ class DMPool(Pool):
     """A pool with the dm_env API: `reset()` and `step(action)` return a `TimeStep` of batches.
 
     `step_type` int32 (0 first, 1 mid, 2 last), `reward`, `discount` float32 (0 where terminated, else 1), and
-    `observation`: `.obs` (nested as the space is), `.env_id`, `.elapsed_step`, `.players.env_id`. Undeclared
-    info has no place in a TimeStep.
+    `observation`: `.obs` (nested as the space is), `.env_id`, `.elapsed_step`, `.players.env_id`, and in
+    same-step mode `.final_obs`, in every row the observation that the step led to.
+    Undeclared info has no place in a TimeStep.
     """
 
     _leaves = ("step_type", "reward", "discount", "env_id", "elapsed_step")
 
     def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> dm_env.TimeStep:
-        step_type, reward, discount, env_id, elapsed_step = leaves[self._num_obs : -1]
-        state = State(self._build_obs(leaves), env_id, elapsed_step, Players(env_id))
+        step_type, reward, discount, env_id, elapsed_step = leaves[self._rest]
+        facts = (self._build_obs(leaves), env_id, elapsed_step, Players(env_id))
+        if not self._has_finals:
+            return dm_env.TimeStep(step_type, reward, discount, State(*facts))
+        finals = self._final_leaves(leaves, step_type == dm_env.StepType.LAST)
+        state = FinalState(*facts, self._build_obs(finals))
         return dm_env.TimeStep(step_type, reward, discount, state)
 
     def observation_spec(self) -> Any:
         """Specs of one env's observation, as `TimeStep.observation` is nested."""
         obs = _array_specs(self._description.spec.obs, self.spec.gymnasium_observation_space)
         env_id = dm_env.specs.Array((), np.int32, "env_id")
-        return State(obs, env_id, dm_env.specs.Array((), np.int32, "elapsed_step"), Players(env_id))
+        facts = (obs, env_id, dm_env.specs.Array((), np.int32, "elapsed_step"), Players(env_id))
+        return FinalState(*facts, obs) if self._has_finals else State(*facts)
 
     def action_spec(self) -> Any:
         """Specs of one env's action, nested as the space is."""

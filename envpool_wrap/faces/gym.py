@@ -6,12 +6,18 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+from envpool_wrap.config import PoolConfig
 from envpool_wrap.pool import Pool
 
 
 def gym_result(pool: Any, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
     """`(obs, info)` after a reset, `(obs, reward, terminated, truncated, info)` after a step."""
-    reward, terminated, truncated, env_id, elapsed_step = leaves[pool._num_obs : -1]
+    reward, terminated, truncated, env_id, elapsed_step = leaves[pool._rest]
+    if pool._has_finals:
+        ended = terminated | truncated
+        if ended.any():
+            info["final_obs"], info["_final_obs"] = pool._final_obs(leaves, ended), ended
+            info["final_info"], info["_final_info"] = info.get("final_info", {}), ended
     info["env_id"] = env_id
     info["players"] = {"env_id": env_id}
     info["elapsed_step"] = elapsed_step
@@ -19,16 +25,29 @@ def gym_result(pool: Any, leaves: Sequence[Any], info: dict[str, Any], reset: bo
     return (obs, info) if reset else (obs, reward, terminated, truncated, info)
 
 
+def metadata_of(config: PoolConfig) -> dict[str, Any]:
+    """What a pool's `metadata` says."""
+    from gymnasium.vector import AutoresetMode
+
+    mode = AutoresetMode[config.autoreset_mode.upper()]
+    return {"autoreset_mode": mode, "render_modes": ["rgb_array"]}
+
+
 class GymPool(Pool):
     """A pool with EnvPool's gym API.
 
     `reset() -> (obs, info)` and `step(action) -> (obs, reward, terminated, truncated, info)`; every array has
     the rows of the batch as its first axis. Spaces are those of one env, of the library that the env was
-    described with. `info` has `env_id`, `players` and `elapsed_step`, and what `_info_envpool` returned.
+    described with. `info` has `env_id`, `players` and `elapsed_step`, and what `_info_envpool` returned; in
+    same-step mode, where an episode ended, also `final_obs` (in every row the observation that the step led
+    to), `final_info`, and the masks `_final_obs` and `_final_info`.
     """
 
     _leaves = ("reward", "terminated", "truncated", "env_id", "elapsed_step")
     _pack = gym_result
+
+    def _final_obs(self, leaves: Sequence[Any], ended: Any) -> Any:
+        return self._build_obs(self._final_leaves(leaves, ended))
 
     @functools.cached_property
     def observation_space(self) -> Any:
@@ -58,9 +77,7 @@ class GymPool(Pool):
     @functools.cached_property
     def metadata(self) -> dict[str, Any]:
         """`autoreset_mode` as Gymnasium's member, and `render_modes`."""
-        from gymnasium.vector import AutoresetMode
-
-        return {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": ["rgb_array"]}
+        return metadata_of(self._config)
 
     @property
     def render_mode(self) -> str | None:

@@ -8,13 +8,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envpool_protocol.errors import ActionError, EnvError, EnvFailure, WorkerDied
 from envpool_protocol.sources import Description, Source
 from envpool_wrap.config import PoolConfig
-from envpool_wrap.faces.gym import gym_result
+from envpool_wrap.faces.gym import gym_result, metadata_of
 from envpool_wrap.pool import Pool
 
 
@@ -36,13 +36,20 @@ class GymnasiumPool(Pool, VectorEnv):
         self.single_action_space = self.spec.gymnasium_action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": ["rgb_array"]}
+        self.metadata = metadata_of(config)
         self.render_mode = config.render_mode
         self._last: Any = None
 
     def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
         self._last = leaves
         return gym_result(self, leaves, info, reset)
+
+    def _final_obs(self, leaves: Sequence[Any], ended: Any) -> Any:
+        """Gymnasium's way: an object array with the last observation where an episode ended, else None."""
+        final_obs = np.full(len(ended), None, dtype=object)
+        for row in np.flatnonzero(ended):
+            final_obs[row] = self._build_obs([leaf[row].copy() for leaf in leaves[self._finals]])
+        return final_obs
 
     def reset(self, env_id: Any = None, *, seed: Any = None, options: Any = None) -> Any:
         """Reset all envs, those of `env_id`, or those of `options["reset_mask"]`.

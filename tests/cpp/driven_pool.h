@@ -64,7 +64,7 @@ struct DrivenOptions {
   uint32_t num_envs;
   uint32_t batch_size;
   uint32_t num_threads;  // with no process either: inline
-  int32_t max_episode_steps = std::numeric_limits<int32_t>::max();
+  EpisodeRules rules = {};
   uint32_t spare_blocks = 2;  // beyond those for batches in flight
   uint32_t num_processes = 0;
   bool caller_works = false;  // as well; in an inline pool it always does
@@ -100,6 +100,7 @@ class DrivenPool {
  public:
   EnvPool pool;
 
+  const EpisodeRules& rules() const { return options_.rules; }
   FakeStepper& stepper() { return fake_of(*engine_); }
   FakePlan& plan(uint32_t env) { return stepper().plans[env]; }
   Gate& gate(uint32_t env) { return stepper().gates[env]; }
@@ -141,7 +142,7 @@ class DrivenPool {
   void start_process(uint32_t queue) {
     children_[queue] = std::make_unique<Child>([&] {
       const Arena arena(pool.arena().layout(), file_->fd());
-      Engine engine{arena, std::move(engine_->stepper), options_.max_episode_steps, /*timed=*/false};
+      Engine engine{arena, std::move(engine_->stepper), options_.rules, /*timed=*/false};
       options_.body ? options_.body(engine, queue) : work(engine, queue, options_.spin_ns, arena.life(queue));
     });
   }
@@ -192,12 +193,13 @@ class DrivenPool {
   std::shared_ptr<Engine> make_engine() {
     const uint32_t processes = options_.num_processes;
     Layout layout = fake_layout(options_.num_envs, options_.batch_size,
-                                processes == 0 ? 1 : processes + (options_.caller_works ? 1 : 0));
+                                processes == 0 ? 1 : processes + (options_.caller_works ? 1 : 0),
+                                options_.rules.autoreset == Autoreset::kSameStep);
     layout.set_blocks(EnvPool::most_in_flight(options_.num_envs, options_.batch_size) +
                       options_.spare_blocks);
     if (processes > 0) file_ = std::make_unique<MemFile>("test-arena", layout.total_bytes);
     const Arena arena = file_ ? Arena(std::move(layout), file_->fd()) : Arena(std::move(layout));
-    auto engine = fake_engine(arena, options_.max_episode_steps);
+    auto engine = fake_engine(arena, options_.rules);
     if (options_.prepare) options_.prepare(fake_of(*engine));
     return engine;
   }

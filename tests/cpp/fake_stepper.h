@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpp_core/episode.h"
 #include "cpp_core/stepper.h"
 #include "cpp_core/worker.h"
 #include "tests/cpp/check.h"
@@ -94,6 +95,7 @@ class FakeStepper final : public Stepper {
 
   // Calls that env has had so far. For the caller, while the env is idle.
   uint64_t calls(uint32_t env, Call call) const { return envs_[env].calls[static_cast<size_t>(call)]; }
+  ResetCause last_cause(uint32_t env) const { return envs_[env].last_cause; }
   void open_all_gates() {
     for (Gate& gate : gates) gate.open();
     for (Gate& gate : late_gates) gate.open();
@@ -107,12 +109,13 @@ class FakeStepper final : public Stepper {
     return visit.outcome();
   }
 
-  Outcome reset(uint32_t id, const int64_t* seed, RowClaim& claim, StepFlags* flags) override {
+  Outcome reset(uint32_t id, const ResetOrder& order, RowClaim& claim, StepFlags* flags) override {
     gates[id].pass();
     const Visit visit(this, id, Call::kReset);
     Env& env = envs_[id];
     if (visit.outcome() != Outcome::kOk) return spoil(claim, flags, visit.outcome());
-    env.state = seed != nullptr ? fake_mix(0, *seed) : fake_mix(env.state, -1);
+    env.state = order.seed != nullptr ? fake_mix(0, *order.seed) : fake_mix(env.state, -1);
+    env.last_cause = order.cause;
     ++env.episode;
     env.t = 0;
     write(id, claim);
@@ -153,6 +156,7 @@ class FakeStepper final : public Stepper {
     bool open = true;  // tests of single parts build nothing
     int64_t episode = -1, t = 0, state = 0;
     uint64_t calls[5] = {};
+    ResetCause last_cause = ResetCause::kAsked;
   };
 
   class FakeSession final : public Session {
@@ -223,7 +227,8 @@ class FakeStepper final : public Stepper {
   std::vector<Env> envs_;
 };
 
-inline Layout fake_layout(uint32_t num_envs, uint32_t batch_size, uint32_t num_queues = 1) {
+inline Layout fake_layout(uint32_t num_envs, uint32_t batch_size, uint32_t num_queues = 1,
+                          bool with_finals = false) {
   static constexpr int64_t four[] = {4}, none[] = {0}, five[] = {kFakeBytes};
   static constexpr EnvpoolLeaf obs[] = {
       {"obs", kInt64, kArray, 1, four, 4, sizeof(FakeObs), nullptr, nullptr},
@@ -231,20 +236,19 @@ inline Layout fake_layout(uint32_t num_envs, uint32_t batch_size, uint32_t num_q
       {"obs.odd", kUInt8, kArray, 1, five, kFakeBytes, kFakeBytes, nullptr, nullptr},
   };
   return Layout(num_envs, batch_size, num_queues, state_leaves(kFloat32, obs, 3),
-                {scalar_leaf("action", kInt64)});
+                {scalar_leaf("action", kInt64)}, with_finals);
 }
 
-inline std::shared_ptr<Engine> fake_engine(const Arena& arena,
-                                           int32_t max_episode_steps = std::numeric_limits<int32_t>::max()) {
+inline std::shared_ptr<Engine> fake_engine(const Arena& arena, const EpisodeRules& rules = {}) {
   auto stepper = std::make_unique<FakeStepper>(arena.layout().num_envs);
-  return std::shared_ptr<Engine>(new Engine{arena, std::move(stepper), max_episode_steps, /*timed=*/false});
+  return std::shared_ptr<Engine>(new Engine{arena, std::move(stepper), rules, /*timed=*/false});
 }
 
 inline std::shared_ptr<Engine> fake_engine(uint32_t num_envs, uint32_t batch_size, uint32_t num_blocks,
-                                           int32_t max_episode_steps = std::numeric_limits<int32_t>::max()) {
-  Layout layout = fake_layout(num_envs, batch_size);
+                                           const EpisodeRules& rules = {}) {
+  Layout layout = fake_layout(num_envs, batch_size, 1, rules.autoreset == Autoreset::kSameStep);
   layout.set_blocks(num_blocks);
-  return fake_engine(Arena(std::move(layout)), max_episode_steps);
+  return fake_engine(Arena(std::move(layout)), rules);
 }
 
 inline FakeStepper& fake_of(Engine& engine) { return static_cast<FakeStepper&>(*engine.stepper); }
@@ -257,6 +261,7 @@ struct FakeRow {
   float discount;
   int32_t step_type;
   FakeObs obs;
+  FakeObs final;  // where an episode ends and the next begins in one row
   uint8_t odd[kFakeBytes];
   bool operator==(const FakeRow&) const = default;
 };
@@ -275,6 +280,9 @@ inline FakeRow read_row(const Row& row) {
   copy(kStepType, &read.step_type, sizeof(read.step_type));
   copy(kFirstObs, &read.obs, sizeof(read.obs));
   copy(kFirstObs + 2, read.odd, sizeof(read.odd));
+  if (read.done && row.layout().has_finals()) {
+    copy(row.layout().final_of(kFirstObs), &read.final, sizeof(read.final));
+  }
   return read;
 }
 
@@ -286,7 +294,7 @@ inline std::ostream& operator<<(std::ostream& out, const FakeRow& row) {
   out << "{env_id " << row.env_id << " elapsed_step " << row.elapsed_step << " reward " << row.reward
       << " terminated " << row.terminated << " truncated " << row.truncated << " done " << row.done
       << " trunc " << row.trunc << " discount " << row.discount << " step_type " << row.step_type << " obs "
-      << row.obs << " odd";
+      << row.obs << " final " << row.final << " odd";
   for (const uint8_t byte : row.odd) out << " " << int{byte};
   return out << "}";
 }

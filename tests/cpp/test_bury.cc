@@ -95,7 +95,7 @@ void work_to_the_point(Engine& engine, uint32_t which_queue, Stage& stage) {
     RowClaim claim(arena, env, bench.scratch.data());
     if (point == Point::kClaimed) claim.block();
     here(Point::kClaimed);
-    CHECK_EQ(play(arena, *engine.stepper, engine.max_episode_steps, env, claim), Outcome::kOk);
+    CHECK_EQ(play(arena, *engine.stepper, engine.rules, env, claim), Outcome::kOk);
     here(Point::kPlayed);
     BatchHead& head = arena.head(claim.block());
     const uint64_t round = round_of(head);
@@ -461,7 +461,7 @@ TEST(row_counted_after_its_batch_was_taken_is_not_counted_for_the_next_one) {
     Slot& slot = arena.slot(env);
     slot.move(SlotEvent::kClaim);
     RowClaim claim(arena, env, played.bench->scratch.data());
-    CHECK_EQ(play(arena, *played.engine->stepper, 1000, env, claim), Outcome::kOk);
+    CHECK_EQ(play(arena, *played.engine->stepper, EpisodeRules{}, env, claim), Outcome::kOk);
     BatchHead& head = arena.head(claim.block());
     const uint64_t round = round_of(head);
     slot.move(SlotEvent::kPublish);

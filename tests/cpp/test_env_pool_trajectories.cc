@@ -18,7 +18,7 @@ DrivenOptions threads_options(uint32_t batch_size, uint32_t threads, bool caller
   return {.num_envs = kEnvs,
           .batch_size = batch_size,
           .num_threads = threads,
-          .max_episode_steps = kStepLimit,
+          .rules = {.max_episode_steps = kStepLimit},
           .caller_works = caller_works,
           .spin_ns = spin_ns,
           .prepare = plan_trajectories(threads == 0 ? 0 : 3000)};
@@ -36,6 +36,18 @@ TEST(sync_trajectories_are_those_foretold_when_the_caller_works_beside_threads) 
     for (const int64_t spin_ns : {0, 20'000}) {
       DrivenPool driven(threads_options(kEnvs, threads, true, spin_ns));
       check_sync_trajectories(driven, "a working caller, threads " + std::to_string(threads));
+    }
+  }
+}
+
+TEST(trajectories_are_those_foretold_when_episodes_begin_in_the_row_where_the_last_one_ends) {
+  for (const uint32_t threads : {0U, 2U}) {
+    for (const uint32_t batch_size : {3U, kEnvs}) {
+      DrivenOptions options = threads_options(batch_size, threads, threads == 0, 0);
+      options.rules.autoreset = Autoreset::kSameStep;
+      DrivenPool driven(options);
+      const std::string where = "same step, threads " + std::to_string(threads);
+      batch_size == kEnvs ? check_sync_trajectories(driven, where) : check_async_trajectories(driven, where);
     }
   }
 }

@@ -13,8 +13,7 @@ constexpr uint32_t kEnv = 1;
 // One env played by hand, without queue, batches or workers.
 class Played {
  public:
-  explicit Played(int32_t max_episode_steps = std::numeric_limits<int32_t>::max())
-      : engine_(fake_engine(2, 2, 2, max_episode_steps)) {
+  explicit Played(const EpisodeRules& rules = {}) : engine_(fake_engine(2, 2, 2, rules)) {
     slot().needs_reset = true;
     slot().block = 1;
     slot().row = 1;
@@ -34,7 +33,7 @@ class Played {
     }
     for (uint32_t leaf : {kTerminated, kTruncated, kDone, kTrunc}) row().put<bool>(leaf, true);
     RowClaim claim(engine_->arena, kEnv, /*scratch=*/nullptr);
-    CHECK_EQ(envpool::play(engine_->arena, stepper(), engine_->max_episode_steps, kEnv, claim), expected);
+    CHECK_EQ(envpool::play(engine_->arena, stepper(), engine_->rules, kEnv, claim), expected);
     return read_row(row());
   }
   FakeRow step(int64_t action = 0) { return play(Request::kStep, action); }
@@ -89,6 +88,52 @@ TEST(episode_first_step_is_a_reset_and_last_step_is_followed_by_one) {
   CHECK_EQ(env.stepper().calls(kEnv, Call::kReset), 3);
 }
 
+TEST(episode_in_same_step_mode_ends_and_begins_in_one_row) {
+  Played env({.max_episode_steps = 3, .autoreset = Autoreset::kSameStep});
+  env.step();
+  CHECK_EQ(env.stepper().last_cause(kEnv), ResetCause::kAutoreset);  // the first one of all
+  env.step(1);
+  const FakeRow before = env.step(2);
+  CHECK_EQ(before.final, (FakeObs{}));
+  const FakeRow row = env.step(3);
+  check_flags(row, false, true, kLast);
+  CHECK_EQ(row.elapsed_step, 3);
+  CHECK_EQ(row.reward, fake_reward(row.final.state));
+  CHECK_EQ(row.final, (FakeObs{kEnv, 0, 3, fake_mix(before.obs.state, 3)}));
+  CHECK_EQ(row.obs, (FakeObs{kEnv, 1, 0, fake_mix(row.final.state, -1)}));
+  CHECK_EQ(env.stepper().last_cause(kEnv), ResetCause::kSameStep);
+  const FakeRow next = env.step(4);
+  check_flags(next, false, false, kMid);
+  CHECK_EQ(next.elapsed_step, 1);
+  CHECK_EQ(env.slot().episodes.load(), 1);
+  CHECK_EQ(env.slot().steps.load(), 4);
+}
+
+TEST(episode_whose_end_cannot_be_followed_by_a_reset_fails_once) {
+  Played env({.autoreset = Autoreset::kSameStep});
+  env.plan().episode_length = 1;
+  env.plan().outcome = [](Call call, uint64_t number) {
+    return call == Call::kReset && number == 1 ? Outcome::kFailed : Outcome::kOk;
+  };
+  env.step();
+  const FakeRow row = env.play(Request::kStep, 5, Outcome::kFailed);
+  check_failed(row, 1);
+  CHECK_EQ(row.final, (FakeObs{}));
+  CHECK_EQ(env.slot().episodes.load(), 1);
+  check_flags(env.step(), false, false, kFirst);
+}
+
+TEST(episode_ends_are_the_callers_affair_where_autoreset_is_disabled) {
+  Played env({.autoreset = Autoreset::kDisabled});
+  env.plan().episode_length = 1;
+  env.reset();
+  CHECK_EQ(env.stepper().last_cause(kEnv), ResetCause::kAsked);
+  check_flags(env.step(), true, false, kLast);
+  CHECK(env.slot().needs_reset);
+  check_flags(env.reset(), false, false, kFirst);
+  CHECK(!env.slot().needs_reset);
+}
+
 TEST(episode_reset_request_in_the_middle_starts_afresh) {
   Played env;
   env.reset();
@@ -103,7 +148,7 @@ TEST(episode_reset_request_in_the_middle_starts_afresh) {
 }
 
 TEST(episode_is_truncated_at_its_limit_and_counts_anew_after_it) {
-  Played env(2);
+  Played env({.max_episode_steps = 2});
   for (int episode = 0; episode < 2; ++episode) {
     check_flags(env.step(), false, false, kFirst);
     check_flags(env.step(), false, false, kMid);
@@ -115,7 +160,7 @@ TEST(episode_is_truncated_at_its_limit_and_counts_anew_after_it) {
 }
 
 TEST(episode_that_terminates_at_the_limit_says_both) {
-  Played env(2);
+  Played env({.max_episode_steps = 2});
   env.plan().episode_length = 2;
   env.step();
   env.step();
@@ -123,7 +168,7 @@ TEST(episode_that_terminates_at_the_limit_says_both) {
 }
 
 TEST(episode_limit_of_one_ends_each_episode_at_its_first_step) {
-  Played env(1);
+  Played env({.max_episode_steps = 1});
   check_flags(env.step(), false, false, kFirst);
   check_flags(env.step(), false, true, kLast);
   check_flags(env.step(), false, false, kFirst);

@@ -22,7 +22,7 @@ DrivenOptions processes_options(uint32_t batch_size, uint32_t processes, bool ca
   return {.num_envs = kEnvs,
           .batch_size = batch_size,
           .num_threads = 0,
-          .max_episode_steps = kStepLimit,
+          .rules = {.max_episode_steps = kStepLimit},
           .num_processes = processes,
           .caller_works = caller_works,
           .spin_ns = spin_ns,
@@ -49,6 +49,17 @@ TEST(sync_trajectories_are_those_foretold_when_the_caller_works_beside_processes
       DrivenPool driven(processes_options(kEnvs, processes, true, spin_ns));
       check_sync_trajectories(driven, where(processes, true, spin_ns), kProcessSteps);
     }
+  }
+}
+
+TEST(trajectories_are_those_foretold_when_episodes_begin_in_the_row_where_the_last_one_ends) {
+  for (const uint32_t batch_size : {3U, kEnvs}) {
+    DrivenOptions options = processes_options(batch_size, 2, batch_size == kEnvs, kShortSpinNs);
+    options.rules.autoreset = Autoreset::kSameStep;
+    DrivenPool driven(options);
+    const char* where = "same step, 2 processes";
+    batch_size == kEnvs ? check_sync_trajectories(driven, where, kProcessSteps)
+                        : check_async_trajectories(driven, where, kProcessSteps);
   }
 }
 

@@ -45,7 +45,7 @@ inline void seed_trajectories(DrivenPool& driven) {
 }
 
 // What each env must say, worked out without pool, queue or rows.
-inline std::vector<FakeRow> foretell(int32_t env, int32_t max_episode_steps, size_t count) {
+inline std::vector<FakeRow> foretell(int32_t env, const EpisodeRules& rules, size_t count) {
   std::vector<FakeRow> rows;
   int64_t state = fake_mix(0, 42 + env), episode = 0;
   int32_t t = 0;
@@ -73,25 +73,31 @@ inline std::vector<FakeRow> foretell(int32_t env, int32_t max_episode_steps, siz
       ++t;
       row.reward = fake_reward(state);
       row.terminated = t >= 3 + env * 5;
-      row.truncated = t >= max_episode_steps;
+      row.truncated = t >= rules.max_episode_steps;
       row.done = row.terminated || row.truncated;
       row.trunc = row.truncated && !row.terminated;
       row.discount = row.terminated ? 0 : 1;
       row.step_type = row.done ? kLast : kMid;
     }
     row.elapsed_step = t;
+    needs_reset = row.done;
+    if (row.done && rules.autoreset == Autoreset::kSameStep) {
+      row.final = {env, episode++, t, state};
+      state = fake_mix(state, -1);
+      t = 0;
+      needs_reset = false;
+    }
     row.obs = {env, episode, t, state};
     for (uint8_t& byte : row.odd) byte = static_cast<uint8_t>((env * 31 + t) % 251);
-    needs_reset = row.done;
     rows.push_back(row);
   }
   return rows;
 }
 
-inline void check_trajectories(const Trajectories& got, int32_t max_episode_steps, size_t count,
+inline void check_trajectories(const Trajectories& got, const EpisodeRules& rules, size_t count,
                                const std::string& where) {
   for (int32_t env = 0; env < static_cast<int32_t>(kEnvs); ++env) {
-    const auto expected = foretell(env, max_episode_steps, count);
+    const auto expected = foretell(env, rules, count);
     CHECK_EQ(got[env].size(), expected.size());
     for (size_t i = 0; i < expected.size(); ++i) {
       if (got[env][i] == expected[i]) continue;
@@ -114,7 +120,7 @@ inline void keep(const Received& batch, Trajectories* into) {
   CHECK_EQ(batch.infos, infos);
 }
 
-// `driven` has kEnvs envs, kStepLimit and plan_trajectories().
+// `driven` has kEnvs envs, plan_trajectories(), and autoreset of either kind.
 inline void check_sync_trajectories(DrivenPool& driven, const std::string& where, size_t steps = kSteps) {
   seed_trajectories(driven);
   Trajectories got(kEnvs);
@@ -128,7 +134,7 @@ inline void check_sync_trajectories(DrivenPool& driven, const std::string& where
     driven.send(Ids(cut, ids.end()));
     while (driven.pool.num_pending_batches() > 0) keep(driven.recv(), &got);
   }
-  check_trajectories(got, kStepLimit, steps, "sync, " + where);
+  check_trajectories(got, driven.rules(), steps, "sync, " + where);
   CHECK(driven.pool.ring()->touched() <= 2);
 }
 
@@ -153,7 +159,7 @@ inline void check_async_trajectories(DrivenPool& driven, const std::string& wher
     keep(batch, &got);
     ready = batch.ids();
   }
-  check_trajectories(got, kStepLimit, steps, "async, batch " + std::to_string(batch_size) + ", " + where);
+  check_trajectories(got, driven.rules(), steps, "async, batch " + std::to_string(batch_size) + ", " + where);
   CHECK_EQ(driven.pool.num_pending_batches(), 0);
 }
 
