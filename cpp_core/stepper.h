@@ -69,7 +69,7 @@ class RowClaim {
     const Layout& layout = arena_.layout();
     const Row from(scratch_, &layout);
     const Row to = arena_.row(block_, index_);
-    const bool ended = *reinterpret_cast<const bool*>(from.leaf(kDone));
+    const bool ended = *from.leaf(kDone) != std::byte{0};
     const size_t leaves = ended ? layout.state.size() : layout.first_final;
     for (uint32_t leaf = 0; leaf < leaves; ++leaf) {
       std::memcpy(to.leaf(leaf), from.leaf(leaf), static_cast<size_t>(layout.state[leaf].nbytes));

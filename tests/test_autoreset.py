@@ -140,7 +140,7 @@ def test_an_asynchronous_pool_has_other_episodes(make: Any, backend: str, mode: 
         to_reset = []
         for row, found in zip(sorted(ids.tolist()), rows_of(result), strict=True):
             env = envs[row]
-            expected = env.reset() if env.over and mode == "disabled" or not seen[row] else env.step([0.5])
+            expected = env.reset() if (env.over and mode == "disabled") or not seen[row] else env.step([0.5])
             if mode == "same_step" and "final_obs" in expected:
                 expected["t"] = None
             assert_same([found], [expected], f"env {row}, row {seen[row]}")

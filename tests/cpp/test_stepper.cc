@@ -88,6 +88,27 @@ TEST(row_claim_settles_every_byte_of_the_scratch_row_and_no_byte_of_its_neighbou
   }
 }
 
+TEST(row_claim_settles_the_finals_of_an_episode_that_ended_and_no_others) {
+  for (const bool ended : {false, true}) {
+    const auto engine = fake_engine(4, 3, 2, {.autoreset = Autoreset::kSameStep});
+    Arena& arena = engine->arena;
+    const Layout& layout = arena.layout();
+    open_rows(arena, 0, 1);
+    arena.slot(0).block = kNoBlock;
+    Claimer claimer(arena, 0);
+    const Row scratch = claimer.claim.row();
+    scratch.put<bool>(kDone, ended);
+    const uint32_t final_odd = layout.final_of(kFirstObs + 2);
+    std::memset(scratch.leaf(kFirstObs + 2), 7, kFakeBytes);
+    std::memset(scratch.leaf(final_odd), 9, kFakeBytes);
+    claimer.claim.settle();
+    for (size_t i = 0; i < kFakeBytes; ++i) {
+      CHECK_EQ(static_cast<int>(arena.row(1, 0).leaf(kFirstObs + 2)[i]), 7);
+      CHECK_EQ(static_cast<int>(arena.row(1, 0).leaf(final_odd)[i]), ended ? 9 : 0);
+    }
+  }
+}
+
 TEST(row_claim_goes_past_a_row_that_a_dead_worker_claimed_without_counting_it) {
   const auto engine = fake_engine(4, 2, 3);
   Arena& arena = engine->arena;
