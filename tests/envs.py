@@ -46,7 +46,7 @@ class Journal:
 
 
 class Counting(EnvPoolProtocol):
-    """obs float32 [envid, t, last action], one array for all; ends after 2 + envid steps; reward 10 t + envid."""
+    """obs float32 [envid, t, last action], one array; ends after 2 + envid steps; reward 10 t + envid."""
 
     closes: Journal | None = None
 
@@ -94,7 +94,7 @@ def idle_actions(cls: type, rows: int) -> Any:
 
 
 def until_it_receives(thread: threading.Thread) -> None:
-    """Wait until the thread sleeps inside a pool's `recv`: for a while, as one that awaits the GIL does not."""
+    """Wait until the thread sleeps in a pool's `recv`, for longer than one that awaits the GIL does."""
 
     def sleeps_in_recv() -> bool:
         frame = sys._current_frames().get(thread.ident or 0)
