@@ -90,7 +90,8 @@ class EnvPool {
     if (engine_->rules.autoreset != Autoreset::kDisabled) return;
     std::string over;
     for (size_t i = 0; i < count; ++i) {
-      if (!arena().slot(static_cast<uint32_t>(envs[i])).needs_reset) continue;
+      const auto env = static_cast<uint32_t>(envs[i]);
+      if (!arena().slot(env).needs_reset || lost_[env]) continue;
       over += (over.empty() ? "" : ", ") + std::to_string(envs[i]);
     }
     if (over.empty()) return;
@@ -247,7 +248,7 @@ class EnvPool {
       slot.needs_reset = true;
       slot.inbox = {};
       if (in_flight_[env]) {
-        if (fail_row_of(env)) failed.push_back(env);
+        if (fail_row_of(env, in_episode)) failed.push_back(env);
       } else if (state_of(env) != SlotState::kIdle) {
         slot.drop_outbox();
         arena().words().errands.failed.fetch_add(1, std::memory_order_relaxed);
@@ -313,8 +314,9 @@ class EnvPool {
     return count;
   }
 
-  // Fills the row of an env in flight whose worker is dead. False: that was published in time.
-  bool fail_row_of(uint32_t env) {
+  // Fills the row of an env in flight whose worker is dead. False: that was published in time. It is the last
+  // of its episode then, unless that ended in it and the next one began: that one is lost.
+  bool fail_row_of(uint32_t env, bool in_episode) {
     RowClaim claim(arena(), env, bench_.scratch.data());
     for (const Batch& batch : pending_) {
       const uint32_t rows = is_async() ? options_.batch_size : batch.rows;
@@ -322,7 +324,8 @@ class EnvPool {
         const uint64_t word = arena().row_word(batch.block, i).load(std::memory_order_acquire);
         if (!is_row_of(word, env)) continue;
         if (is_published(word)) {
-          end_episode(arena(), arena().row(batch.block, i), env);
+          const bool ends_here = end_episode(arena(), arena().row(batch.block, i), env);
+          lost_[env] = in_episode && !ends_here;
           return false;
         }
         claim.set(batch.block, i);

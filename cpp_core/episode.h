@@ -64,15 +64,16 @@ inline void write_failed_row(Arena& arena, const Row& row, uint32_t env) {
   bump<uint64_t>(slot.episodes, 1);
 }
 
-// Makes a row the last of its episode, when nothing can come after it.
-inline void end_episode(Arena& arena, const Row& row, uint32_t env) {
-  if (*reinterpret_cast<bool*>(row.leaf(kDone))) return;
+// Makes a row the last of its episode, when nothing can come after it. False: it was that already.
+inline bool end_episode(Arena& arena, const Row& row, uint32_t env) {
+  if (*reinterpret_cast<bool*>(row.leaf(kDone))) return false;
   row.put<bool>(kTruncated, true);
   row.put<bool>(kDone, true);
   row.put<bool>(kTrunc, true);
   row.put<int32_t>(kStepType, kLast);
   keep_finals(row);
   bump<uint64_t>(arena.slot(env).episodes, 1);
+  return true;
 }
 
 inline Outcome reset_env(Stepper& stepper, Slot& slot, uint32_t env, ResetCause cause, RowClaim& claim,

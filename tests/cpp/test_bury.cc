@@ -422,10 +422,10 @@ TEST(two_workers_that_die_at_once_are_buried_one_after_the_other) {
 
 // A pool of two queues without any worker: the test is both. Nothing is built: the first step is a step.
 struct HandPlayed {
-  HandPlayed(uint32_t num_envs, uint32_t batch_size) {
-    Layout layout = fake_layout(num_envs, batch_size, 2);
+  HandPlayed(uint32_t num_envs, uint32_t batch_size, const EpisodeRules& rules = {}) {
+    Layout layout = fake_layout(num_envs, batch_size, 2, rules.autoreset == Autoreset::kSameStep);
     layout.set_blocks(EnvPool::most_in_flight(num_envs, batch_size) + 2);
-    engine = fake_engine(Arena(std::move(layout)));
+    engine = fake_engine(Arena(std::move(layout)), rules);
     pool = std::make_unique<EnvPool>(engine, PoolOptions{num_envs, batch_size, 0, false, 0, -1});
     bench = std::make_unique<WorkBench>(engine->arena.layout());
   }
@@ -491,6 +491,38 @@ TEST(pool_with_a_dead_worker_is_ready_with_the_last_row_of_the_others_and_not_be
   CHECK(!played.ready());
   played.serve_next(0);
   CHECK(played.ready());
+}
+
+TEST(worker_that_dies_in_the_row_where_an_episode_ended_and_the_next_began_loses_the_one_that_began) {
+  for (const Autoreset mode : {Autoreset::kNextStep, Autoreset::kSameStep, Autoreset::kDisabled}) {
+    for (const int32_t length : {1, 2}) {
+      HandPlayed played(2, 2, {.autoreset = mode});
+      fake_of(*played.engine).plans[1].episode_length = length;
+      played.engine->arena.slot(1).built = true;
+      played.send({1});
+      played.serve_next(1);
+      played.pool->bury(1);
+      CHECK(played.ready());
+      const FakeRow row = read_row(played.engine->arena.row(played.pool->take_front().block, 0));
+      CHECK(row.done);
+      CHECK_EQ(row.terminated, length == 1);  // else it ends for want of a worker
+      if (mode == Autoreset::kSameStep) CHECK_EQ(row.final.t, 1);
+      CHECK_EQ(played.pool->is_lost(1), mode == Autoreset::kSameStep && length == 1);
+    }
+  }
+}
+
+TEST(lost_episode_is_told_before_a_reset_is_asked_for_where_autoreset_is_disabled) {
+  HandPlayed played(2, 2, {.autoreset = Autoreset::kDisabled});
+  played.engine->arena.slot(1).built = true;
+  played.pool->bury(1);
+  const int32_t env = 1;
+  CHECK(played.pool->is_lost(env));
+  played.pool->check_begun(&env, 1);
+  played.send({env});
+  CHECK(played.ready());
+  played.take();
+  CHECK(contains(refusal([&] { played.pool->check_begun(&env, 1); }).message, "env_id 1: no episode"));
 }
 
 TEST(bury_leaves_batches_that_were_complete_as_they_are) {
