@@ -15,7 +15,7 @@ import os
 import sysconfig
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,9 @@ class Record:
     version: str
     description: Mapping[str, Any]
     origin: Origin
+
+
+on_save: list[Callable[[str], None]] = []  # called with the task id of each record that is saved
 
 
 def home() -> Path:
@@ -133,3 +136,5 @@ def save(record: Record) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+    for listener in on_save:
+        listener(record.task_id)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from envpool_wrap.integrations import gymnasium
+
 if TYPE_CHECKING:
     from envpool_wrap.registry import (
         list_all_envs,
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["list_all_envs", "make", "make_dm", "make_gym", "make_gymnasium", "make_spec", "register"]
+
+
+gymnasium.meet()
 
 
 def __getattr__(name: str) -> Any:
