@@ -2,13 +2,14 @@
 #include <pybind11/pybind11.h>
 
 #include "cpp_core/py_pool.h"
+#include "cpp_core/py_prebuilt.h"
 #include "cpp_core/py_worker.h"
 
 namespace py = pybind11;
 
 namespace {
 
-EnvpoolHost host = {
+EnvpoolHost engine = {
     .abi = ENVPOOL_MODULE_ABI,
     .first_obs = envpool::kFirstObs,
     .reward_leaf = envpool::kReward,
@@ -24,9 +25,12 @@ EnvpoolHost host = {
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   if (!envpool::import_numpy()) throw py::error_already_set();
   envpool::register_faults();
-  host.spec_error = envpool::error_class("SpecError").release().ptr();
+  engine.spec_error = envpool::error_class("SpecError").release().ptr();
+  envpool::host = &engine;
+  if (!envpool::names.intern()) throw py::error_already_set();
   module.attr("abi") = ENVPOOL_MODULE_ABI;
-  module.attr("host") = py::capsule(&host, ENVPOOL_HOST_CAPSULE);
+  module.attr("host") = py::capsule(&engine, ENVPOOL_HOST_CAPSULE);
+  module.def("prebuilt", envpool::make_prebuilt, py::arg("spec"), py::arg("dtypes"));
   envpool::bind_engine(module);
   envpool::bind_pool(module);
   envpool::bind_worker(module);

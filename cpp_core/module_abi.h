@@ -1,8 +1,10 @@
 // What the engine and a generated module promise each other: plain C, one version number, two structs.
 //
-// A generated module knows one env's leaves and hooks; the engine knows NumPy, arenas and workers. Each hands
-// the other a struct in a capsule when the module is imported, and refuses another version. All functions are
-// called with the GIL held (or attached, on free-threaded Python), and one env is never in two calls at once.
+// A module knows one env's leaves and how it is stepped; the engine knows NumPy, arenas and workers. Each
+// hands the other a struct in a capsule when the module is imported, and refuses another version. All
+// functions are called with the GIL held (or attached, on free-threaded Python), and one env is never in two
+// calls at once. The prebuilt module (py_prebuilt.h) is the same struct, filled at run time inside the
+// engine.
 #pragma once
 
 #include <Python.h>
@@ -12,13 +14,15 @@
 
 #include "cpp_core/leaf.h"
 
-#define ENVPOOL_MODULE_ABI 1
+#define ENVPOOL_MODULE_ABI 2
 #define ENVPOOL_HOST_CAPSULE "envpool_protocol._core.host"
 #define ENVPOOL_MODULE_CAPSULE "envpool_wrap.module"
 
 extern "C" {
 
-// Hooks by number; 0 is "no hook failed". The names are in kEnvpoolHookNames.
+struct EnvpoolModule;
+
+// What can fail, by number; 0 is "nothing failed". The names are in kHookNames.
 enum EnvpoolHook : int32_t {
   kNoHook,
   kInitHook,
@@ -31,14 +35,19 @@ enum EnvpoolHook : int32_t {
   kRewardHook,
   kInfoHook,
   kCloseHook,
+  kSeedMethod,  // of envs without hooks
+  kResetMethod,
+  kStepMethod,
+  kCloseMethod,
   kApplied,  // a function that the user asked to call on the env
   kNumHooks,
 };
 
 // One call of a module function: which env, its inputs, and where the results go.
 struct EnvpoolCall {
+  const EnvpoolModule* module;
   PyObject* env;
-  PyObject* options;             // reset: keyword arguments for the env, or null
+  PyObject* options;             // reset: a dict for the env, or null
   const int64_t* seed;           // reset: seed the env first, unless null
   const unsigned char* action;   // step: the bytes of this env's action …
   const size_t* action_offsets;  // … and where each action leaf starts in them
@@ -78,7 +87,15 @@ struct EnvpoolModule {
   int32_t num_actions;
   const EnvpoolLeaf* obs;
   const EnvpoolLeaf* actions;
-  // Each returns kNoHook, or the hook that failed with the Python error set.
+  bool has_truncated;     // hooks: _truncated_envpool is to be called
+  bool has_info;          // hooks: _info_envpool is to be called
+  bool reset_takes_seed;  // other envs: reset(seed=...)
+  bool obs_is_pair;       // the observation is a tuple of two with a dict last, as (obs, info) is
+  // Copies an observation to its leaves. False with the Python error set.
+  bool (*observe)(EnvpoolCall* call, PyObject* obs);
+  // A new reference to what the env is handed, or null with the Python error set.
+  PyObject* (*make_action)(EnvpoolCall* call);
+  // Each returns kNoHook, or what failed with the Python error set. One set per api: py_hooks.h, py_envs.h.
   EnvpoolHook (*reset)(EnvpoolCall* call);
   EnvpoolHook (*step)(EnvpoolCall* call);
   EnvpoolHook (*close)(EnvpoolCall* call);
@@ -100,6 +117,10 @@ inline constexpr const char* kHookNames[kNumHooks] = {
     "_reward_envpool",
     "_info_envpool",
     "_close_envpool",
+    "seed",
+    "reset",
+    "step",
+    "close",
     "call",
 };
 

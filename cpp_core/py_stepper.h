@@ -1,4 +1,4 @@
-// Steps Python envs through a generated module's functions.
+// Steps Python envs through a module's functions.
 //
 // build, reset, step, apply and close run with the GIL held, on the thread of whichever worker took the env.
 // What an env leaves behind goes to its outbox: an exception as a tuple (hook, elapsed_step, action,
@@ -149,6 +149,7 @@ class PyStepper final : public Stepper {
     arena_.slot(id).untold = kNoHook;
     if (!envs_[id].object) return Outcome::kOk;
     EnvpoolCall call{};
+    call.module = module_;
     call.env = envs_[id].object.ptr();
     const EnvpoolHook failed = outlive_python([&] { return module_->close(&call); });
     return failed == kNoHook ? Outcome::kOk : keep_failure(id, failed, py::object(), 0);
@@ -180,6 +181,7 @@ class PyStepper final : public Stepper {
 
   EnvpoolCall call_for(uint32_t id, RowClaim& claim) {
     EnvpoolCall call{};
+    call.module = module_;
     call.env = envs_[id].object.ptr();
     call.claim = &claim;
     call.leaf = [](EnvpoolCall* self, int32_t which) {

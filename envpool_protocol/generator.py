@@ -7,6 +7,7 @@ ends up in C++ goes through `c_string` or is an identifier already.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from envpool_protocol.errors import SpecError
 from envpool_protocol.sources import Description
 from envpool_protocol.spec import DType, Leaf, Node, SpaceSpec
 
-TEMPLATES = ("hooks.cc", "module.cc", "CMakeLists.txt")
+TEMPLATES = ("env.cc", "module.cc", "CMakeLists.txt")
+FLAGS = ("has_truncated", "has_info", "reset_takes_seed", "obs_is_pair")  # of EnvSpec and EnvpoolModule
 _CHUNK = 8192  # longest piece of one string literal; compilers guarantee 65,536 for the whole
 
 
@@ -73,13 +75,15 @@ class CppNode:
     """One place of a space's tree, as C++ text.
 
     Attributes:
-        var: the variable that holds its value.
+        var: the variable that owns its value.
+        value: the expression for its value.
         leaf, nbytes: number and bytes of the leaf; -1 and 0 for a container.
         place: the name for error messages, a string literal.
         maker: the expression that makes the value of an action.
     """
 
     var: str
+    value: str
     leaf: int
     nbytes: int
     place: str
@@ -93,6 +97,14 @@ class CppKey:
 
     index: int
     made: str
+
+
+@dataclass(frozen=True)
+class CppFlag:
+    """One fact of an env; `value` is `true` or `false`."""
+
+    name: str
+    value: str
 
 
 @dataclass(frozen=True)
@@ -123,9 +135,18 @@ def render(description: Description) -> dict[str, str]:
     return {name: environment.get_template(f"{name}.jinja").render(values) for name in TEMPLATES}
 
 
+def identifier(name: str) -> str:
+    """`name` with `_x2d_` for each `-`, and so on: as part of a C++ name. No two names become the same."""
+    return _ESCAPED.sub(lambda found: f"_x{ord(found[0][0]):x}_{found[0][1:]}", name)
+
+
+# A character that no identifier has, and an underscore that would look like the start of such an escape.
+_ESCAPED = re.compile(r"[^A-Za-z0-9_]|_x(?=[0-9a-f]+[^A-Za-z0-9])")
+
+
 def module_name(name: str) -> str:
     """The name of the generated Python module of the env `name`."""
-    return f"_{name}_wrap"
+    return f"_{identifier(name)}_wrap"
 
 
 def _template_values(description: Description) -> dict[str, Any]:
@@ -137,9 +158,11 @@ def _template_values(description: Description) -> dict[str, Any]:
         "env": spec,
         "task": c_string(spec.name),
         "module": module_name(spec.name),
+        "classes": [f"_{identifier(spec.name)}{kind}" for kind in ("Spec", "Pool")],
         "reward": c_dtype(spec.reward),
         "obs": obs,
         "actions": actions,
+        "flags": [CppFlag(flag, str(getattr(spec, flag)).lower()) for flag in FLAGS],
         "keys": [CppKey(index, _made_key(key)) for key, index in keys.items()],
         "description": c_string(json.dumps(description.to_json(), sort_keys=True)),
     }
@@ -191,6 +214,7 @@ def _node(node: Node, space: SpaceSpec, side: str, keys: dict[str | int, int]) -
     leaf = space.leaves[node.leaf] if node.kind == "leaf" else None
     return CppNode(
         var=f"node{node.index}",
+        value="obs" if node.parent < 0 else f"node{node.index}.get()",
         leaf=node.leaf,
         nbytes=leaf.nbytes if leaf else 0,
         place=c_string(_place(node, space, side)),
@@ -206,7 +230,7 @@ def _place(node: Node, space: SpaceSpec, side: str) -> str:
 def _maker(node: Node, leaf: Leaf | None, children: tuple[CppChild, ...]) -> str:
     if leaf is not None:
         maker = {"array": "array_action", "discrete": "int_action"}[leaf.kind]
-        return f"{maker}(host, call, action_leaves[{node.leaf}], {node.leaf})"
+        return f"{maker}(call, action_leaves[{node.leaf}], {node.leaf})"
     if node.kind == "dict":
         return "make_dict({" + ", ".join(f"{{keys[{c.key}], {c.var}.get()}}" for c in children) + "})"
     return "make_tuple({" + ", ".join(f"{c.var}.get()" for c in children) + "})"

@@ -3,7 +3,7 @@
     DTYPES        one row is all that Python knows of a dtype
     Leaf, Node    one named array, one place in the tree above the leaves
     SpaceSpec     the leaves and the tree of one space
-    EnvSpec       two of these, the reward and the optional hooks
+    EnvSpec       two of these, the reward, and how the env is called
 
 `spaces.py` reads them off gymnasium and old gym spaces.
 """
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 Key = str | int | None
+Api = Literal["hooks", "gymnasium", "gym", "dm_env"]
 
 
 @dataclass(frozen=True)
@@ -118,15 +119,31 @@ class SpaceSpec:
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """All that a generated module needs to know of an env. `name` is the task name without `_wrap`."""
+    """All that a module needs to know of an env.
+
+    Attributes:
+        name: the task name without `_wrap`.
+        api: how the env is called; C++ has a namespace of that name for each (py_hooks.h, py_envs.h).
+        has_truncated, has_info: which optional hooks are to be called; False where there are no hooks.
+        reset_takes_seed, reset_takes_options: what `reset` may be given. (Hooks are seeded by another one.)
+    """
 
     name: str
     obs: SpaceSpec
     action: SpaceSpec
     reward: DType = DTYPES["float32"]
+    api: Api = "hooks"
     has_truncated: bool = False
     has_info: bool = False
+    reset_takes_seed: bool = False
     reset_takes_options: bool = False
+
+    @property
+    def obs_is_pair(self) -> bool:
+        """Whether an observation is a tuple of two with a dict last, and so looks like (obs, info)."""
+        nodes = self.obs.nodes
+        children = nodes[0].children
+        return nodes[0].kind == "tuple" and len(children) == 2 and nodes[children[1]].kind == "dict"
 
     def describe(self) -> dict[str, Any]:
         """This spec as plain JSON values: equal specs give equal descriptions in every interpreter."""

@@ -96,7 +96,7 @@ class Newcomer:
     def builds(self) -> int:
         """How often a module was compiled for this newcomer."""
         calls = self._log.read_text().splitlines() if self._log.exists() else []
-        return sum(" -c " in call and "hooks.cc" in call for call in calls)
+        return sum(" -c " in call and "env.cc" in call for call in calls)
 
     def write(self, name: str, *parts: str) -> Path:
         """A file below the folder, made of these parts, each dedented."""

@@ -31,7 +31,7 @@ generate = CppWrapperGenerator.generate_envpool_wrap
 
 
 TOOL = compiler.Compiler("/usr/bin/c++", "Fine C++ 20.1", ("-pipe",))
-SOURCES = {"hooks.cc": "int a;", "module.cc": "int b;"}
+SOURCES = {"env.cc": "int a;", "module.cc": "int b;"}
 
 
 def key(**changes: Any) -> str:
@@ -45,8 +45,8 @@ def test_key_is_the_same_for_the_same_ingredients_in_any_order() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"sources": {**SOURCES, "hooks.cc": "int c;"}},
-        {"sources": {"hooks.cc": SOURCES["module.cc"], "module.cc": SOURCES["hooks.cc"]}},
+        {"sources": {**SOURCES, "env.cc": "int c;"}},
+        {"sources": {"env.cc": SOURCES["module.cc"], "module.cc": SOURCES["env.cc"]}},
         {"sources": {**SOURCES, "more.cc": ""}},
         {"path": "/usr/bin/g++"},
         {"version": "Fine C++ 20.2"},
@@ -220,7 +220,7 @@ def test_module_may_be_put_somewhere_else(tmp_path: Path, monkeypatch: pytest.Mo
     lines: list[str] = []
     made = generate(Placed, output_dir="my modules", report=lines.append)
     assert made.path.is_relative_to(tmp_path / "my modules") and not made.cached
-    assert any("hooks.cc" in line for line in lines), "the compiler's progress is not reported"
+    assert any("env.cc" in line for line in lines), "the compiler's progress is not reported"
     assert generate(Placed, output_dir=tmp_path / "my modules").cached
     monkeypatch.chdir("/")
     with envpool_wrap.make("Placed_wrap", env_type="gym") as pool:
@@ -264,7 +264,7 @@ def test_module_that_is_there_is_pooled_without_a_compiler(user: Newcomer) -> No
 def test_refused_sources_are_kept_with_the_compilers_words_and_nothing_else_is(
     user: Newcomer, tmp_path: Path
 ) -> None:
-    then = 'case "$*" in *"-c "*.cc*) echo "hooks.cc:1: error: not today"; exit 1;; esac'
+    then = 'case "$*" in *"-c "*.cc*) echo "env.cc:1: error: not today"; exit 1;; esac'
     user.environ["CXX"] = str(compiler_script(tmp_path / "refuses" / "c++", then))
     catching = """
         from envpool_protocol.errors import BuildError
@@ -281,7 +281,7 @@ def test_refused_sources_are_kept_with_the_compilers_words_and_nothing_else_is(
     for _ in range(2):  # the second meets what the first has kept
         path, names = user.run("my_env.py").splitlines()
         assert Path(path).parent == user.home / "failed"
-        assert names == "['CMakeLists.txt', 'hooks.cc', 'module.cc']"
+        assert names == "['CMakeLists.txt', 'env.cc', 'module.cc']"
         assert set((user.home / "modules").iterdir()) == before and not (user.home / "records").exists()
     user.environ["CXX"] = str(user.compiler)
     assert user.run(user.write("again.py", MY_ENV, GENERATE)) in (COMPILED, CACHED)

@@ -57,9 +57,9 @@ def test_sources_are_the_same_from_a_record_as_from_the_class() -> None:
 
 
 def test_optional_hooks_are_called_only_where_the_class_has_them() -> None:
-    plain, full = (generator.render(source_of(cls).describe())["hooks.cc"] for cls in (Counting, Faulty))
-    for hook in ("kTruncatedHook", "kInfoHook"):
-        assert hook not in plain and hook in full
+    plain, full = (generator.render(source_of(cls).describe())["env.cc"] for cls in (Counting, Faulty))
+    for flag in ("has_truncated", "has_info"):
+        assert f".{flag} = false," in plain and f".{flag} = true," in full
 
 
 def test_hole_without_a_value_is_an_error_not_an_empty_string(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,13 @@
-// Made from cpp_templates/hooks.cc.jinja for Nested. Edit the template, not this file.
+// Made from cpp_templates/env.cc.jinja for Nested. Edit the template, not this file.
 //
-// The env's leaves, and one step of it: which hooks are called in which order, and where their results go.
+// The env's leaves, where each value of an observation goes, what an action is made of, and how it is stepped.
+#include "cpp_core/py_envs.h"
 #include "cpp_core/py_hooks.h"
 
 namespace {
 
 using namespace envpool;
 
-const EnvpoolHost* host = nullptr;
-HookNames hooks;
 PyObject* keys[9] = {};
 
 constexpr int64_t obs_1_lows[] = { -1 };
@@ -50,70 +49,46 @@ constexpr EnvpoolLeaf action_leaves[] = {
     { "action.odd \042key\042 \134 \303\251", kInt64, kArray, 2, action_5_shape, 4, 32, action_5_lows, action_5_highs },
 };
 
-EnvpoolHook observe(EnvpoolCall* call) {
-  const Ref node0(PyObject_CallMethodNoArgs(call->env, hooks[kMakeObsHook]));
-  if (!node0) return kMakeObsHook;
-  if (!has_length(host, node0.get(), 4, "obs")) return kMakeObsHook;
-  const Ref node1(member(host, node0.get(), keys[0], "obs"));
-  if (!node1) return kMakeObsHook;
-  const Ref node6(member(host, node0.get(), keys[1], "obs"));
-  if (!node6) return kMakeObsHook;
-  const Ref node7(member(host, node0.get(), keys[2], "obs"));
-  if (!node7) return kMakeObsHook;
-  const Ref node8(member(host, node0.get(), keys[3], "obs"));
-  if (!node8) return kMakeObsHook;
-  if (!has_length(host, node1.get(), 2, "obs.arm")) return kMakeObsHook;
-  const Ref node2(member(host, node1.get(), keys[4], "obs.arm"));
-  if (!node2) return kMakeObsHook;
-  const Ref node3(member(host, node1.get(), keys[5], "obs.arm"));
-  if (!node3) return kMakeObsHook;
-  if (!store_obs<8>(host, call, node2.get(), obs_leaves[0], 0)) return kMakeObsHook;
-  if (!has_length(host, node3.get(), 2, "obs.arm.1")) return kMakeObsHook;
-  const Ref node4(member(host, node3.get(), keys[6], "obs.arm.1"));
-  if (!node4) return kMakeObsHook;
-  const Ref node5(member(host, node3.get(), keys[7], "obs.arm.1"));
-  if (!node5) return kMakeObsHook;
-  if (!store_obs<8>(host, call, node4.get(), obs_leaves[1], 1)) return kMakeObsHook;
-  if (!store_obs<3>(host, call, node5.get(), obs_leaves[2], 2)) return kMakeObsHook;
-  if (!store_obs<18>(host, call, node6.get(), obs_leaves[3], 3)) return kMakeObsHook;
-  if (!store_obs<4>(host, call, node7.get(), obs_leaves[4], 4)) return kMakeObsHook;
-  if (!store_obs<32>(host, call, node8.get(), obs_leaves[5], 5)) return kMakeObsHook;
-  return kNoHook;
+bool observe(EnvpoolCall* call, PyObject* obs) {
+  if (!has_length(obs, 4, "obs")) return false;
+  const Ref node1(member(obs, keys[0], "obs"));
+  if (!node1) return false;
+  const Ref node6(member(obs, keys[1], "obs"));
+  if (!node6) return false;
+  const Ref node7(member(obs, keys[2], "obs"));
+  if (!node7) return false;
+  const Ref node8(member(obs, keys[3], "obs"));
+  if (!node8) return false;
+  if (!has_length(node1.get(), 2, "obs.arm")) return false;
+  const Ref node2(member(node1.get(), keys[4], "obs.arm"));
+  if (!node2) return false;
+  const Ref node3(member(node1.get(), keys[5], "obs.arm"));
+  if (!node3) return false;
+  if (!store_obs<8>(call, node2.get(), obs_leaves[0], 0)) return false;
+  if (!has_length(node3.get(), 2, "obs.arm.1")) return false;
+  const Ref node4(member(node3.get(), keys[6], "obs.arm.1"));
+  if (!node4) return false;
+  const Ref node5(member(node3.get(), keys[7], "obs.arm.1"));
+  if (!node5) return false;
+  if (!store_obs<8>(call, node4.get(), obs_leaves[1], 1)) return false;
+  if (!store_obs<3>(call, node5.get(), obs_leaves[2], 2)) return false;
+  if (!store_obs<18>(call, node6.get(), obs_leaves[3], 3)) return false;
+  if (!store_obs<4>(call, node7.get(), obs_leaves[4], 4)) return false;
+  if (!store_obs<32>(call, node8.get(), obs_leaves[5], 5)) return false;
+  return true;
 }
 
 PyObject* make_action(EnvpoolCall* call) {
-  Ref node8(array_action(host, call, action_leaves[5], 5));
-  Ref node7(array_action(host, call, action_leaves[4], 4));
-  Ref node6(array_action(host, call, action_leaves[3], 3));
-  Ref node5(array_action(host, call, action_leaves[2], 2));
-  Ref node4(int_action(host, call, action_leaves[1], 1));
+  Ref node8(array_action(call, action_leaves[5], 5));
+  Ref node7(array_action(call, action_leaves[4], 4));
+  Ref node6(array_action(call, action_leaves[3], 3));
+  Ref node5(array_action(call, action_leaves[2], 2));
+  Ref node4(int_action(call, action_leaves[1], 1));
   Ref node3(make_dict({{keys[6], node4.get()}, {keys[7], node5.get()}}));
-  Ref node2(array_action(host, call, action_leaves[0], 0));
+  Ref node2(array_action(call, action_leaves[0], 0));
   Ref node1(make_tuple({node2.get(), node3.get()}));
   Ref node0(make_dict({{keys[0], node1.get()}, {keys[1], node6.get()}, {keys[2], node7.get()}, {keys[3], node8.get()}}));
   return node0.release();
-}
-
-EnvpoolHook reset(EnvpoolCall* call) {
-  if (call->seed != nullptr && !ok(call_with_int(call->env, hooks[kSeedHook], *call->seed))) return kSeedHook;
-  if (!ok(call_with_options(call->env, hooks[kResetHook], call->options))) return kResetHook;
-  return observe(call);
-}
-
-EnvpoolHook step(EnvpoolCall* call) {
-  PyObject* env = call->env;
-  call->action_object = make_action(call);
-  if (call->action_object == nullptr) return kStepHook;
-  if (!ok(PyObject_CallMethodOneArg(env, hooks[kStepHook], call->action_object))) return kStepHook;
-  if (const EnvpoolHook failed = observe(call); failed != kNoHook) return failed;
-  if (!as_flag(PyObject_CallMethodNoArgs(env, hooks[kDoneHook]), &call->terminated)) return kDoneHook;
-  void* reward = call->leaf(call, host->reward_leaf);
-  if (!as_reward(host, PyObject_CallMethodNoArgs(env, hooks[kRewardHook]), kFloat32, reward)) return kRewardHook;
-  return kNoHook;
-}
-
-EnvpoolHook close(EnvpoolCall* call) {
-  return ok(PyObject_CallMethodNoArgs(call->env, hooks[kCloseHook])) ? kNoHook : kCloseHook;
 }
 
 }  // namespace
@@ -126,9 +101,15 @@ extern const EnvpoolModule envpool_module = {
     .num_actions = 6,
     .obs = obs_leaves,
     .actions = action_leaves,
-    .reset = reset,
-    .step = step,
-    .close = close,
+    .has_truncated = false,
+    .has_info = false,
+    .reset_takes_seed = false,
+    .obs_is_pair = false,
+    .observe = observe,
+    .make_action = make_action,
+    .reset = hooks::reset,
+    .step = hooks::step,
+    .close = hooks::close,
 };
 
 bool envpool_plug_in(const EnvpoolHost* engine) {
@@ -149,5 +130,5 @@ bool envpool_plug_in(const EnvpoolHost* engine) {
   if (keys[6] == nullptr) return false;
   keys[7] = PyUnicode_FromStringAndSize("on", 2);
   if (keys[7] == nullptr) return false;
-  return hooks.intern();
+  return names.intern();
 }

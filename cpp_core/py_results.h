@@ -1,0 +1,67 @@
+// For modules: reading what an env's methods return, apart from its observations.
+#pragma once
+
+#include "cpp_core/py_leaves.h"
+
+namespace envpool {
+
+// Names of methods and hooks as interned strings, made once when the module is plugged in.
+struct HookNames {
+  PyObject* names[kNumHooks] = {};
+
+  bool intern() {
+    for (int hook = kInitHook; hook < kNumHooks; ++hook) {
+      names[hook] = PyUnicode_InternFromString(kHookNames[hook]);
+      if (names[hook] == nullptr) return false;
+    }
+    return true;
+  }
+  PyObject* operator[](EnvpoolHook hook) const { return names[hook]; }
+};
+
+inline HookNames names;
+
+// True, or false with the error set: for methods whose result nobody needs.
+inline bool ok(PyObject* result) {
+  Py_XDECREF(result);
+  return result != nullptr;
+}
+
+// The functions below borrow `result`. It may be null, with the error set, which they pass on.
+
+inline bool as_flag(PyObject* result, int32_t* flag) {
+  if (result == nullptr) return false;
+  *flag = result == Py_True ? 1 : result == Py_False ? 0 : PyObject_IsTrue(result);
+  return *flag >= 0;
+}
+
+// Into the reward leaf of the row.
+inline bool as_reward(EnvpoolCall* call, PyObject* result) {
+  if (result == nullptr) return false;
+  void* to = call->leaf(call, host->reward_leaf);
+  const int32_t dtype = call->module->reward_dtype;
+  if (PyFloat_CheckExact(result) && dtype == kFloat32) {
+    *static_cast<float*>(to) = static_cast<float>(PyFloat_AS_DOUBLE(result));
+  } else if (PyFloat_Check(result) && dtype == kFloat64) {  // NumPy's float64 is a float, too
+    *static_cast<double*>(to) = PyFloat_AS_DOUBLE(result);
+  } else {
+    return host->store_reward(result, dtype, to) == 0;
+  }
+  return true;
+}
+
+// Undeclared info: a dict, kept only when it holds something. `what` names it in messages.
+inline bool as_info(EnvpoolCall* call, PyObject* result, const char* what) {
+  if (result == nullptr) return false;
+  if (!PyDict_Check(result)) {
+    PyErr_Format(host->spec_error, "%s must be a dict, found %.200R of type %s", what, result,
+                 Py_TYPE(result)->tp_name);
+    return false;
+  }
+  if (PyDict_GET_SIZE(result) == 0) return true;
+  Py_INCREF(result);
+  call->info = result;
+  return true;
+}
+
+}  // namespace envpool
