@@ -58,11 +58,11 @@ inline bool is_tuple_of(PyObject* value, Py_ssize_t size) {
 
 inline bool refuse(const char* method, const char* expected, PyObject* found) {
   if (PyTuple_Check(found)) {
-    PyErr_Format(host->spec_error, "%s must return %s, found a tuple of %zd: %.200R", method, expected,
+    PyErr_Format(host->spec_error, "%s must return %s, found a tuple of %zd: %.100R", method, expected,
                  PyTuple_GET_SIZE(found), found);
   } else {
-    PyErr_Format(host->spec_error, "%s must return %s, found %.200R of type %s", method, expected, found,
-                 Py_TYPE(found)->tp_name);
+    PyErr_Format(host->spec_error, "%s must return %s, found a %s: %.100R", method, expected,
+                 Py_TYPE(found)->tp_name, found);
   }
   return false;
 }

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from envpool_protocol import generator, origins, records
 from envpool_protocol.building import build
-from envpool_protocol.errors import DuplicateEnvError, UnknownEnvError, nearest
+from envpool_protocol.errors import DuplicateEnvError, RegistrationError, UnknownEnvError, nearest
+from envpool_protocol.source_kinds import GymnasiumId
 from envpool_protocol.sources import Description, Source, source_of
 
 AnyEnv = TypeVar("AnyEnv")
@@ -37,29 +38,31 @@ class EnvManager:
     ) -> Callable[[AnyEnv], AnyEnv]: ...
     @classmethod
     def register_env(cls, env: Any = None, name: str | None = None, **kwargs: Any) -> Any:
-        """Register an env class under the task id `f"{name}_wrap"` and return it.
+        """Register an env under the task id `f"{name}_wrap"` and return it.
 
-        Also a decorator, with or without arguments. Registering the same class again, or a newer version
+        Also a decorator, with or without arguments. Registering the same env again, or a newer version
         of it (as a notebook does), replaces it.
 
         Args:
-            env: a subclass of `EnvPoolProtocol`.
-            name: default: the class's name.
-            **kwargs: given to the constructor besides `envid`.
+            env: a subclass of `EnvPoolProtocol`; a class of gymnasium, old gym or dm_env; a gymnasium id,
+                also as `"module:id"`; a function `f(envid, **kwargs)` that returns an env of any of these; a
+                list of envs, which are then stepped in this process.
+            name: default: the name of the class or function, or the id with `/` as `_`.
+            **kwargs: given to the constructor, to `gymnasium.make` or to the function.
 
         Raises:
             RegistrationError: not something that can be registered, or a bad name.
-            DuplicateEnvError: another class has this name.
-            ProtocolError: a hook is missing or has the wrong signature, or `__init__` takes no `envid`.
+            DuplicateEnvError: another env has this name.
+            ProtocolError: a hook is missing or has the wrong signature, or no env can be built with `kwargs`.
         """
         if env is None:
             return lambda decorated: cls.register_env(decorated, name, **kwargs)
         source = source_of(env, name, kwargs)
         known = cls._sources.get(source.task_id)
-        if known is not None and not _same(known.cls, source.cls):
+        if known is not None and not _same(known, source):
             raise DuplicateEnvError(
-                f"{source.task_id!r} is {_place(known.cls)} already; "
-                f"register {_place(source.cls)} under another name: register_env(..., name='Other')"
+                f"{source.task_id!r} is {known.place} already; "
+                f"register {source.place} under another name: register_env(..., name='Other')"
             )
         cls._sources[source.task_id] = source
         return env
@@ -71,19 +74,33 @@ class EnvManager:
 
     @classmethod
     def source(cls, env: Any) -> Source:
-        """The source of a task id or of an env, which is registered if it was not.
+        """The source of a task id, or of an env, which is registered if it was not.
 
         Raises:
-            UnknownEnvError: no env has this task id, here or on disk.
+            UnknownEnvError: no env has this task id, here or on disk, and gymnasium does not know it.
         """
-        if not isinstance(env, str):
-            known = next((source for source in cls._sources.values() if source.cls is env), None)
-            return known or cls._sources[source_of(cls.register_env(env)).task_id]
-        found = cls.find(env)
-        record = records.load(env) if found is None else None
-        if found is None and record is None:
-            raise UnknownEnvError(unknown_message(env))
-        return found or origins.load_source(record)  # type: ignore[arg-type]
+        if isinstance(env, str):
+            return cls.find(env) or cls._source_on_disk(env) or cls._source_in_gymnasium(env)
+        known = next((source for source in cls._sources.values() if source.target is env), None)
+        return known or cls._sources[source_of(cls.register_env(env)).task_id]
+
+    @classmethod
+    def _source_on_disk(cls, task_id: str) -> Source | None:
+        record = records.load(task_id)
+        return None if record is None else origins.load_source(record)
+
+    @classmethod
+    def _source_in_gymnasium(cls, env_id: str) -> Source:
+        env_id_there = env_id.rpartition(":")[2]
+        for known in cls._sources.values():
+            if isinstance(known, GymnasiumId) and known.target.id == env_id_there:
+                return known
+        try:
+            source = source_of(env_id)
+        except RegistrationError as error:
+            raise UnknownEnvError(f"{unknown_message(env_id)} {error}") from error
+        cls.register_env(env_id)
+        return cls._sources[source.task_id]
 
     @classmethod
     def task_ids(cls) -> list[str]:
@@ -115,7 +132,7 @@ class CppWrapperGenerator:
 
     @staticmethod
     def render(env: Any) -> dict[str, str]:
-        """The generated sources of `env` (a class or a task id): file name → text."""
+        """The generated sources of `env` (what `register_env` takes, or a task id): file name → text."""
         return generator.render(EnvManager.source(env).describe())
 
     @staticmethod
@@ -127,6 +144,8 @@ class CppWrapperGenerator:
         report: Callable[[str], None] | None = None,
     ) -> GeneratedModule:
         """Make the C++ module of an env, so that `envpool_wrap.make` can pool it, from any interpreter.
+
+        A list of live envs can be pooled in this interpreter only.
 
         Nothing is compiled when nothing changed. Several processes may call this at once: one builds, the
         others wait for it.
@@ -146,12 +165,14 @@ class CppWrapperGenerator:
         origins.refuse_while_importing("generate_envpool_wrap()")
         source = EnvManager.source(env)
         description = source.describe()
-        origin = origins.origin_of(source)
-        _say_if_taken_over(source.task_id, origin)
+        origin = origins.origin_of(source) if source.travels else None
+        if origin is not None:
+            _say_if_taken_over(source.task_id, origin)
         modules = Path(output_dir).absolute() if output_dir else records.home() / "modules"
         report = report or (print if verbose else lambda line: None)
         path, key, cached = build(description, modules, force, report)
-        records.save(_record(source, origin, description, path, key))
+        if origin is not None:
+            records.save(_record(source, origin, description, path, key))
         return GeneratedModule(source.task_id, path, key, cached, time.perf_counter() - start)
 
 
@@ -196,12 +217,8 @@ def _say_if_taken_over(task_id: str, new: records.Origin) -> None:
         )
 
 
-def _place(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _same(one: type, two: type) -> bool:
-    """Whether both are one class, or versions of it; a file may have been imported under several names."""
-    file = origins.file_of(one)
-    same_file = file is not None and file == origins.file_of(two)
-    return _place(one) == _place(two) or (same_file and one.__qualname__ == two.__qualname__)
+def _same(one: Source, two: Source) -> bool:
+    """Whether both are one env, or versions of it; a file may have been imported under several names."""
+    file = origins.file_of(one.target)
+    same_file = file is not None and file == origins.file_of(two.target)
+    return type(one) is type(two) and (one.place == two.place or (same_file and one.label == two.label))

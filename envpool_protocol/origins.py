@@ -1,8 +1,9 @@
-"""How another interpreter finds an env class: written down when a module is generated, followed at `make`.
+"""How another interpreter finds a source: written down when a module is generated, followed at `make`.
 
-An import path where the class can be imported, else the source file and qualified name (a script run as
-`__main__`), else a cloudpickle (a notebook). While a record's file is being imported, `generate_envpool_wrap`
-and `make` refuse to run: a script that calls them outside `if __name__ == "__main__"` would run itself again.
+An import path where a class or function can be imported, else the source file and qualified name (a script
+run as `__main__`), else a cloudpickle (a notebook, a lambda; for a gymnasium id, its EnvSpec). While a
+record's file is being imported, `generate_envpool_wrap` and `make` refuse to run: a script that calls them
+outside `if __name__ == "__main__"` would run itself again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from envpool_protocol.errors import EnvPoolError, RegistrationError
 from envpool_protocol.records import Origin, Record
+from envpool_protocol.source_kinds import GymnasiumId
 from envpool_protocol.sources import Source, source_of
 
 _importing: list[str] = []
@@ -28,23 +30,41 @@ _IMPORTED = "envpool_wrap_source_"  # prefix of modules that no import statement
 
 
 def origin_of(source: Source) -> Origin:
-    """Where `source` comes from."""
-    cls = source.cls
-    kwargs = _pickled(dict(source.kwargs), f"the arguments of {cls.__qualname__}") if source.kwargs else None
-    file = file_of(cls)
-    module = _import_name(cls.__module__, file)
+    """Where `source` comes from. It must be one that travels."""
+    kwargs = _pickled(dict(source.kwargs), f"the arguments of {source.label}") if source.kwargs else None
+    if isinstance(source, GymnasiumId):
+        root = _root_of_entry_point(source.target.entry_point)
+        return Origin(
+            "gymnasium", source.label, None, root, None, _pickled(source.target, source.label), kwargs
+        )
+    target = source.target
+    file = file_of(target)
+    module = _import_name(_module_of(target), file)
     root = str(file.parents[module.count(".") + (file.stem == "__init__")]) if file else None
-    if file is None or not _is_found(cls):
-        return Origin(module, cls.__qualname__, None, root, None, _pickled(cls, cls.__qualname__), kwargs)
-    return Origin(module, cls.__qualname__, str(file), root, digest_of(file), None, kwargs)
+    if file is None or not _is_found(target):
+        return Origin(module, source.label, None, root, None, _pickled(target, source.label), kwargs)
+    return Origin(module, source.label, str(file), root, digest_of(file), None, kwargs)
 
 
-def file_of(cls: type) -> Path | None:
-    """The source file of the module that `cls` was defined in, or None."""
+def file_of(target: Any) -> Path | None:
+    """The source file of the module that a class or function was defined in, or None."""
     with contextlib.suppress(KeyError, TypeError, OSError):
-        file = Path(inspect.getfile(sys.modules[cls.__module__])).resolve()
+        file = Path(inspect.getfile(sys.modules[_module_of(target)])).resolve()
         return file if file.suffix == ".py" and file.is_file() else None
     return None
+
+
+def _module_of(target: Any) -> str:
+    return str(getattr(target, "__module__", type(target).__module__))
+
+
+def _root_of_entry_point(entry_point: Any) -> str | None:
+    """The folder to import gymnasium's "module:Class" from."""
+    if not isinstance(entry_point, str):
+        return None
+    package = sys.modules.get(entry_point.partition(":")[0].partition(".")[0])
+    file = getattr(package, "__file__", None)
+    return str(Path(file).resolve().parents[Path(file).stem == "__init__"]) if file else None
 
 
 def digest_of(file: Path) -> str:
@@ -61,8 +81,9 @@ def load_source(record: Record) -> Source:
     origin = record.origin
     try:
         with _import_from(origin):
-            cls = _load_class(origin)
+            target = _load_target(origin)
             kwargs = _unpickled(origin.kwargs) if origin.kwargs else {}
+            return source_of(target, record.name, kwargs)
     except EnvPoolError:
         raise
     except (Exception, SystemExit) as error:  # a script may end with sys.exit()
@@ -71,14 +92,13 @@ def load_source(record: Record) -> Source:
             f"({type(error).__name__}: {error}). If the class moved, run "
             f"CppWrapperGenerator.generate_envpool_wrap({record.name}) where it is now."
         ) from error
-    return source_of(cls, record.name, kwargs)
 
 
 def refuse_while_importing(call: str) -> None:
-    """Raise when `call` is reached from a module that is being imported to find an env class."""
+    """Raise when `call` is reached from a module that is being imported to find an env."""
     if _importing:
         raise RegistrationError(
-            f"{call} was reached while {_importing[-1]} was being imported to find an env class; "
+            f"{call} was reached while {_importing[-1]} was being imported to find an env; "
             'put it under `if __name__ == "__main__":` there'
         )
 
@@ -91,10 +111,10 @@ def _import_name(module: str, file: Path | None) -> str:
     return module
 
 
-def _is_found(cls: type) -> bool:
-    """Whether looking `cls` up in its module finds it: not so for a class made in a function."""
+def _is_found(target: Any) -> bool:
+    """Whether looking it up in its module finds it: not so for a class made in a function, or a lambda."""
     try:
-        return _lookup(sys.modules[cls.__module__], cls.__qualname__) is cls
+        return _lookup(sys.modules[_module_of(target)], target.__qualname__) is target
     except AttributeError:
         return False
 
@@ -106,7 +126,7 @@ def _lookup(module: ModuleType, qualname: str) -> Any:
     return found
 
 
-def _load_class(origin: Origin) -> Any:
+def _load_target(origin: Origin) -> Any:
     if origin.pickle is not None:
         return _unpickled(origin.pickle)
     assert origin.file is not None  # so it was written

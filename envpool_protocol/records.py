@@ -25,14 +25,14 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """How another interpreter finds an env class.
+    """How another interpreter finds a class, a function or a gymnasium id.
 
     Attributes:
-        module, qualname: the import path.
+        module, qualname: the import path; `gymnasium` and the id.
         file: the source file, or None.
         root: the folder to import `module`, and what it imports, from; None for a notebook.
         digest: hash of the file's bytes when the module was generated.
-        pickle: base64 of a cloudpickle, for a class that no file holds.
+        pickle: base64 of a cloudpickle, for what no file holds, and of gymnasium's EnvSpec.
         kwargs: base64 of a cloudpickle of the registered constructor arguments, or None.
     """
 

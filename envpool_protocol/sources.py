@@ -1,197 +1,210 @@
-"""What may be registered, and what a pool needs to know of it.
+"""What may be registered, and whether it can be used: checked before anything is built.
 
-A source is checked once, when it is registered; `describe()` builds one env to read its spaces. Today a
-source is a class that follows `EnvPoolProtocol`.
+an EnvPoolProtocol class                    HookClass, also when it is a gymnasium Env besides
+a gymnasium, gym or dm_env class            EnvClass
+a gymnasium id, or gymnasium's EnvSpec      GymnasiumId
+a function f(envid, **kwargs)               Factory: returns an env of any kind
+a list of envs                              Instances: they stay in this process
+a list of functions without arguments       Thunks, by `thunks()` only
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from envpool_protocol.envpool_protocol import OPTIONAL_HOOKS, REQUIRED_HOOKS, EnvPoolProtocol
+from envpool_protocol.descriptions import Description, api_of, has_base
+from envpool_protocol.envpool_protocol import EnvPoolProtocol
 from envpool_protocol.errors import ProtocolError, RegistrationError
-from envpool_protocol.spaces import space_description, space_spec
-from envpool_protocol.spec import EnvSpec
+from envpool_protocol.hook_checks import check_hooks, check_init
+from envpool_protocol.source_kinds import (
+    EnvClass,
+    Factory,
+    GymnasiumId,
+    HookClass,
+    Instances,
+    Source,
+    Thunks,
+    arguments,
+)
 
-Library = Literal["gymnasium", "gym"]
-
-# Positional arguments of each hook after self; _reset_envpool may have keyword arguments besides.
-_ARGUMENTS = {"_step_envpool": 1, "_seed_envpool": 1}
-
-_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-
-
-@dataclass(frozen=True)
-class Description:
-    """All facts of an env that its module and its faces need, as another interpreter can read them.
-
-    Attributes:
-        spec: leaves and hooks.
-        observation_space, action_space: see `space_description`.
-        library: whose spaces the env was described with.
-    """
-
-    spec: EnvSpec
-    observation_space: Mapping[str, Any]
-    action_space: Mapping[str, Any]
-    library: Library
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` is the way back."""
-        return {**vars(self), "spec": self.spec.describe()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Description:
-        """The description that `to_json` was called on."""
-        return cls(**{**values, "spec": EnvSpec.from_description(values["spec"])})
-
-
-@dataclass(frozen=True)
-class Source:
-    """An env class under a name.
-
-    Attributes:
-        cls: the class.
-        name: the task id without `_wrap`.
-        kwargs: what the constructor is given besides `envid`.
-    """
-
-    cls: type[EnvPoolProtocol]
-    name: str
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def task_id(self) -> str:
-        """The name to `make` it by."""
-        return f"{self.name}_wrap"
-
-    def make(self, envid: int, **kwargs: Any) -> EnvPoolProtocol:
-        """Env number `envid`; `kwargs` win over the registered ones."""
-        return self.cls(envid, **{**self.kwargs, **kwargs})  # type: ignore[call-arg]
-
-    def describe(self, kwargs: Mapping[str, Any] | None = None) -> Description:
-        """Build env 0, read its spaces, close it.
-
-        Raises:
-            ProtocolError: the constructor raised, or set no spaces.
-            SpecError: a space is not supported.
-        """
-        try:
-            env = self.make(0, **(kwargs or {}))
-        except Exception as error:
-            message = f"{self.cls.__qualname__}(envid=0) raised {type(error).__name__}: {error}"
-            raise ProtocolError(f"{message}\nAn env must be buildable to read its spaces.") from error
-        try:
-            return describe_env(env, self.name)
-        finally:
-            env._close_envpool()
+__all__ = ["Description", "Source", "checked_name", "source_of", "thunks"]
 
 
 def source_of(env: Any, name: str | None = None, kwargs: Mapping[str, Any] | None = None) -> Source:
     """Check what the user wants to register.
 
     Raises:
-        RegistrationError: it is not something that can be registered, or the name is not an identifier.
-        ProtocolError: a hook is missing or has the wrong signature, or `__init__` takes no `envid`.
+        RegistrationError: it is not something that can be registered, or a bad name.
+        ProtocolError: a hook is missing or has the wrong signature, or no env can be built with `kwargs`.
     """
-    if not (isinstance(env, type) and issubclass(env, EnvPoolProtocol)):
-        given = f"the class {env.__qualname__}" if isinstance(env, type) else repr(env)
-        hint = "; pass the class, not an instance" if isinstance(env, EnvPoolProtocol) else ""
-        raise RegistrationError(f"cannot register {given}: expected a subclass of EnvPoolProtocol{hint}")
-    _check_hooks(env)
-    _check_init(env, kwargs or {})
-    name = env.__name__ if name is None else name
-    if not (isinstance(name, str) and name.isidentifier() and name.isascii()):
-        raise RegistrationError(f"name={name!r}: expected letters, digits and _, such as 'MyEnv'")
-    return Source(env, name, dict(kwargs or {}))
+    kwargs = dict(kwargs or {})
+    if isinstance(env, str):
+        return _gymnasium_source(_spec_of(env), name, kwargs)
+    if has_base(type(env), "gymnasium", "EnvSpec"):
+        return _gymnasium_source(env, name, kwargs)
+    if isinstance(env, type):
+        return _class_source(env, name, kwargs)
+    if isinstance(env, list | tuple):
+        return _instances(env, name, kwargs)
+    if _is_env(env):
+        raise RegistrationError(
+            f"cannot register {env!r:.80}: pass the class, not an instance, or a function that makes envs; "
+            "live envs are given as a list, one per env of the pool"
+        )
+    if callable(env):
+        return _factory(env, name, kwargs)
+    raise RegistrationError(f"cannot register {env!r:.80}: expected {_EXPECTED}")
 
 
-def describe_env(env: EnvPoolProtocol, name: str) -> Description:
-    """The description of a built env.
-
-    Raises:
-        ProtocolError: it has no spaces.
-        SpecError: a space is not supported.
-    """
-    cls = type(env)
-    for attribute in ("observation_space", "action_space"):
-        if getattr(env, attribute, None) is None:
-            raise ProtocolError(
-                f"{cls.__qualname__} has no {attribute}; set it in __init__, "
-                f"such as self.{attribute} = gymnasium.spaces.Box(-1.0, 1.0, (3,))"
-            )
-    spec = EnvSpec(
-        name=name,
-        obs=space_spec(env.observation_space, "obs"),
-        action=space_spec(env.action_space, "action"),
-        has_truncated=cls._truncated_envpool is not EnvPoolProtocol._truncated_envpool,
-        has_info=cls._info_envpool is not EnvPoolProtocol._info_envpool,
-        reset_takes_options=bool(inspect.signature(env._reset_envpool).parameters),
-    )
-    return Description(
-        spec,
-        space_description(env.observation_space, "observation_space"),
-        space_description(env.action_space, "action_space"),
-        _library(env.observation_space),
-    )
+_EXPECTED = (
+    "a subclass of EnvPoolProtocol, a gymnasium, gym or dm_env class, a gymnasium id such as 'CartPole-v1', "
+    "a function f(envid) that returns an env, or a list of envs"
+)
 
 
-def _library(space: Any) -> Library:
-    modules = {base.__module__.partition(".")[0] for base in type(space).__mro__}
-    return "gymnasium" if "gymnasium" in modules else "gym"
-
-
-def _check_hooks(cls: type[EnvPoolProtocol]) -> None:
-    missing = [hook for hook in REQUIRED_HOOKS if getattr(cls, hook) is getattr(EnvPoolProtocol, hook)]
+def _class_source(cls: type, name: str | None, kwargs: Mapping[str, Any]) -> Source:
+    if issubclass(cls, EnvPoolProtocol):
+        check_hooks(cls)
+        check_init(cls, kwargs)
+        return HookClass(cls, checked_name(name, cls.__name__), kwargs)
+    methods: list[Any] = [getattr(cls, method, None) for method in ("reset", "step")]
+    if not all(map(callable, methods)):
+        raise RegistrationError(f"cannot register the class {cls.__qualname__}: expected {_EXPECTED}")
+    missing = sorted(getattr(cls, "__abstractmethods__", ())) or [m.__name__ for m in methods if _is_stub(m)]
     if missing:
         raise ProtocolError(f"{cls.__qualname__} does not define {', '.join(missing)}; every env needs it")
-    for hook in REQUIRED_HOOKS + OPTIONAL_HOOKS:
-        _check_signature(cls, hook, _ARGUMENTS.get(hook, 0))
-
-
-def _check_signature(cls: type, hook: str, arguments: int) -> None:
-    function = inspect.getattr_static(cls, hook)
-    if isinstance(function, property) or not callable(getattr(cls, hook)):
-        raise ProtocolError(f"{cls.__qualname__}.{hook} must be a method, found {function!r}")
-    if any(kind(getattr(cls, hook)) for kind in _NOT_PLAIN):
-        fault = "it would never be awaited or iterated; write a plain method"
-        raise ProtocolError(f"{cls.__qualname__}.{hook} is a coroutine or generator: {fault}")
-    signature = inspect.signature(getattr(cls, hook))
-    # A static method gets no self; any other is looked up on the class here, where self is still to come.
-    given = [None] * (arguments + (not isinstance(function, staticmethod | classmethod)))
     try:
-        signature.bind(*given)
+        inspect.signature(cls).bind(**kwargs)
     except TypeError as error:
-        wanted = f"{hook}(self{', action' if hook == '_step_envpool' else ', seed' if arguments else ''})"
-        fault = f"{cls.__qualname__}.{hook}{signature} cannot be called as {wanted}: {error}"
-        raise ProtocolError(fault) from None
+        call = f"{cls.__qualname__}({arguments(kwargs)})"
+        raise ProtocolError(
+            f"{cls.__qualname__} cannot be built as {call}: {error}. Pass its arguments to register_env, or "
+            "register a function f(envid) that builds it"
+        ) from None
+    except ValueError:  # a class written in C: nothing is known
+        pass
+    return EnvClass(cls, checked_name(name, cls.__name__), kwargs)
 
 
-def _check_init(cls: type, kwargs: Mapping[str, Any]) -> None:
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
-    if not any(name in vars(base) for base in cls.__mro__[:-1] for name in ("__init__", "__new__")):
-        parameters = []  # object's own say (*args, **kwargs), and take nothing
-    first = parameters[0] if parameters else None
+def _is_stub(method: Any) -> bool:
+    """Whether a method is the one of the libraries' base classes, which raises."""
+    library = str(method.__module__).partition(".")[0]
+    return library in ("gymnasium", "gym") and method.__qualname__.startswith("Env.")
+
+
+def _gymnasium_source(spec: Any, name: str | None, kwargs: Mapping[str, Any]) -> GymnasiumId:
+    from gymnasium.envs.registration import load_env_creator
+
+    if spec.entry_point is None:
+        raise RegistrationError(
+            f"gymnasium's {spec.id} has no entry_point: only a vector env of it can be made"
+        )
+    if isinstance(spec.entry_point, str):
+        try:
+            load_env_creator(spec.entry_point)
+        except (ImportError, AttributeError) as error:
+            raise RegistrationError(f"gymnasium's {spec.id} cannot be imported: {error}") from error
+    return GymnasiumId(spec, checked_name(name, re.sub(r"[/:]", "_", spec.id)), kwargs)
+
+
+def _spec_of(given: str) -> Any:
+    """gymnasium's EnvSpec of an id, or of "module:id": the module is imported, and registers it."""
+    import gymnasium
+
+    module, _, env_id = given.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        return gymnasium.spec(env_id)
+    except (ImportError, gymnasium.error.Error) as error:
+        raise RegistrationError(
+            f"{given!r} is no env that gymnasium knows ({error}). If a package registers it, import that "
+            "first, or write 'package:id'"
+        ) from error
+
+
+def _factory(function: Callable[..., Any], name: str | None, kwargs: Mapping[str, Any]) -> Factory:
+    own_name = getattr(function, "__name__", "<lambda>")
+    if name is None and own_name == "<lambda>":
+        raise RegistrationError(f"{function!r} has no name of its own: register_env(..., name='MyEnv')")
+    label = getattr(function, "__qualname__", repr(function))
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise RegistrationError(
+            f"the parameters of {label} cannot be read; wrap it: lambda envid: ..."
+        ) from None
+    first = next(iter(signature.parameters.values()), None)
     takes_envid = first is not None and (
         first.kind is first.VAR_POSITIONAL
         or (
-            first.name in ("envid", "env_id")
-            and first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD)
+            first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD)
+            and (first.default is first.empty or first.name in ("envid", "env_id"))
         )
     )
     if not takes_envid:
-        found = f"__init__{inspect.signature(cls.__init__)}"  # type: ignore[misc]
         raise ProtocolError(
-            f"{cls.__qualname__}.{found} takes no envid; write `def __init__(self, envid, **kwargs)`: "
-            "envid is the env's number in its pool"
+            f"{label}{signature} takes no envid; write f(envid, **kwargs): envid is the env's number in its "
+            "pool. A list of functions without arguments goes to envpool_wrap.from_env_fns"
         )
     try:
-        inspect.signature(cls.__init__).bind(None, 0, **kwargs)  # type: ignore[misc]
+        signature.bind(0, **kwargs)
     except TypeError as error:
-        asked = ", ".join(["envid", *(f"{key}={value!r}" for key, value in kwargs.items())])
-        raise ProtocolError(
-            f"{cls.__qualname__} cannot be built as {cls.__qualname__}({asked}): {error}"
-        ) from None
+        call = f"{label}({arguments(kwargs, 'envid')})"
+        raise ProtocolError(f"{label} cannot be called as {call}: {error}") from None
+    return Factory(function, checked_name(name, own_name), kwargs)
+
+
+def _instances(envs: Sequence[Any], name: str | None, kwargs: Mapping[str, Any]) -> Instances:
+    if not envs:
+        raise RegistrationError("cannot register an empty list; expected at least one env")
+    for index, env in enumerate(envs):
+        if not _is_env(env):
+            hint = "; functions go to envpool_wrap.from_env_fns" if callable(env) else ""
+            raise RegistrationError(f"instance {index} of the list is {env!r:.80}; expected an env{hint}")
+    if len({id(env) for env in envs}) < len(envs):
+        raise RegistrationError(
+            "one env is in the list more than once; expected one instance per env of the pool"
+        )
+    if kwargs:
+        raise RegistrationError(f"{arguments(kwargs)}: envs that are built already take no arguments")
+    return Instances(envs, checked_name(name, type(envs[0]).__name__), {})
+
+
+def thunks(env_fns: Any, name: str | None) -> Thunks:
+    """The source of a list of functions without arguments.
+
+    Raises:
+        RegistrationError: not a list of functions, an empty one, or a bad name.
+    """
+    if isinstance(env_fns, str | Mapping) or not isinstance(env_fns, Sequence) or not env_fns:
+        raise RegistrationError(f"env_fns={env_fns!r:.80}: expected a list of functions without arguments")
+    for index, function in enumerate(env_fns):
+        if not callable(function):
+            raise RegistrationError(
+                f"env_fns[{index}] is {function!r:.80}; expected a function without arguments"
+            )
+    return Thunks(tuple(env_fns), checked_name(name, "env_fns"))
+
+
+def checked_name(name: Any, default: str) -> str:
+    """`name`, or the default for None.
+
+    Raises:
+        RegistrationError: it has other letters than task ids may have.
+    """
+    name = default if name is None else name
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name)):
+        raise RegistrationError(f"name={name!r}: expected letters, digits, _, - and ., such as 'MyEnv'")
+    return name
+
+
+def _is_env(env: Any) -> bool:
+    try:
+        return bool(api_of(env))
+    except ProtocolError:
+        return False

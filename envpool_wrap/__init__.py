@@ -5,11 +5,13 @@ Importing this imports neither gymnasium nor the engine; the first `make` does.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from envpool_wrap.integrations import gymnasium
 
 if TYPE_CHECKING:
+    from envpool_wrap.env_fns import from_env_fns
     from envpool_wrap.registry import (
         list_all_envs,
         make,
@@ -20,7 +22,16 @@ if TYPE_CHECKING:
         register,
     )
 
-__all__ = ["list_all_envs", "make", "make_dm", "make_gym", "make_gymnasium", "make_spec", "register"]
+__all__ = [
+    "from_env_fns",
+    "list_all_envs",
+    "make",
+    "make_dm",
+    "make_gym",
+    "make_gymnasium",
+    "make_spec",
+    "register",
+]
 
 
 gymnasium.meet()
@@ -29,9 +40,8 @@ gymnasium.meet()
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from envpool_wrap import registry
-
-    globals()[name] = getattr(registry, name)
+    home = "env_fns" if name == "from_env_fns" else "registry"
+    globals()[name] = getattr(importlib.import_module(f"envpool_wrap.{home}"), name)
     return globals()[name]
 
 

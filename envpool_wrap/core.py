@@ -7,21 +7,23 @@ value where no import would find it).
 from __future__ import annotations
 
 import contextlib
-import inspect
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any
 
 from envpool_protocol import _core, origins
+from envpool_protocol.descriptions import describe_env
 from envpool_protocol.errors import ConfigError, ForkedPoolError, PendingCallError, SpecError
 from envpool_protocol.sources import Description, Source
-from envpool_protocol.spaces import space_spec
+from envpool_protocol.spaces import space_from_description
+from envpool_protocol.spec import EnvSpec
 from envpool_wrap.backends import Placement
 from envpool_wrap.config import PoolConfig, seeds_of
 from envpool_wrap.failures import raise_failures
+from envpool_wrap.modules import reference_to
 from envpool_wrap.processes import Processes
 
 RING_BYTES = 1 << 30  # most memory that batches held by the user may take before they are copied out
@@ -109,11 +111,7 @@ def _start_processes(
     queues = range(first, first + placement.processes)
     return Processes(
         queues,
-        orders={
-            "module_name": module.__name__,
-            "module_file": module.__file__,
-            "factory": pickled(factory),
-        },
+        orders={"module": reference_to(module), "factory": pickled(factory)},
         arena={"shape": pool.shape(), "arena_fd": arena_fd, "inbox_fd": inbox_fd},
         files=[arena_fd, inbox_fd],
         outboxes=dict(zip(queues, outbox_fds, strict=True)),
@@ -124,47 +122,71 @@ def pickled(factory: Factory) -> bytes:
     """The factory for another process. Raises whatever a part of it that cannot be pickled raises."""
     import cloudpickle
 
-    source = factory.source  # type: ignore[attr-defined]
-    module = sys.modules.get(source.cls.__module__)
-    by_value = module is not None and origins.is_imported_file(module)
-    if by_value:
-        cloudpickle.register_pickle_by_value(module)
-    try:
+    with contextlib.ExitStack() as by_value:
+        for module in _imported_files(factory.source):  # type: ignore[attr-defined]
+            cloudpickle.register_pickle_by_value(module)
+            by_value.callback(cloudpickle.unregister_pickle_by_value, module)
         data: bytes = cloudpickle.dumps(factory)
         return data
-    finally:
-        if by_value:
-            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _imported_files(source: Source) -> list[ModuleType]:
+    """The modules that define parts of `source` and that another process cannot import by name."""
+    names = {getattr(part, "__module__", None) for part in source.parts}
+    modules = [sys.modules[name] for name in names if name in sys.modules]
+    return [module for module in modules if origins.is_imported_file(module)]
 
 
 def env_factory(source: Source, description: Description, config: PoolConfig) -> Factory:
-    """`f(env_id)` that builds an env of a pool and checks its spaces."""
+    """`f(env_id)` that builds an env of a pool and checks that it is as described."""
+    check_settings(config, source)
     kwargs_of = _env_kwargs(config)
     common = {}
-    if config.render_mode is not None and _takes(source.cls, "render_mode"):
+    if config.render_mode is not None and source.takes("render_mode"):
         common["render_mode"] = config.render_mode
-    spec = description.spec
 
     def make_env(env_id: int) -> Any:
         env = source.make(env_id, **{**common, **kwargs_of(env_id)})
-        for side, space, generated in (
-            ("observation_space", env.observation_space, spec.obs),
-            ("action_space", env.action_space, spec.action),
-        ):
-            if space_spec(space, "obs" if generated is spec.obs else "action") != generated:
-                raise SpecError(
-                    f"{side} of this env is {space}; {source.task_id} was generated for {_told(generated)}. "
-                    "If the class changed, generate it again; a variant of it needs a name of its own: "
-                    "register_env(..., name='Other')"
-                )
+        check_described(env, env_id, description, source)
         return env
 
     make_env.source = source  # type: ignore[attr-defined]
     return make_env
 
 
-def _told(space: Any) -> str:
-    return ", ".join(f"{leaf.name} {leaf.dtype.name}{leaf.shape}" for leaf in space.leaves)
+def check_settings(config: PoolConfig, source: Source) -> None:
+    """Raise ConfigError for settings that do not go with this source."""
+    if source.num_envs not in (None, config.num_envs):
+        found = f"num_envs={config.num_envs} for {source.label}"
+        raise ConfigError(f"{found}; expected {source.num_envs}, or leave num_envs out")
+    if config.env_kwargs is not None and not source.takes_kwargs:
+        raise ConfigError(f"env_kwargs for {source.label}, which take no arguments; leave env_kwargs out")
+
+
+def check_described(env: Any, env_id: int, description: Description, source: Source) -> None:
+    """Whether an env is as the description that its module was made for, bounds of spaces included.
+
+    Raises:
+        SpecError: it differs; the message has both spaces.
+        ProtocolError: it is no env.
+    """
+    found = describe_env(env, source.name)
+    if found == description:
+        return
+    for side in ("observation_space", "action_space"):
+        if getattr(found, side) != getattr(description, side):
+            now, then = (space_from_description(getattr(d, side), d.library) for d in (found, description))
+            raise SpecError(f"{side} of env {env_id} is {now}; {source.task_id} has {then}. {_VARIANT}")
+    names = [field.name for field in fields(EnvSpec)]
+    pairs = [(name, getattr(found.spec, name), getattr(description.spec, name)) for name in names]
+    told = ", ".join(f"{name} {now}, not {then}" for name, now, then in pairs if now != then)
+    raise SpecError(f"env {env_id} differs from {source.task_id}: it has {told}. {_VARIANT}")
+
+
+_VARIANT = (
+    "All envs of a pool have the same spaces. If the env changed, generate it again; a variant of it needs a "
+    "name of its own: register_env(..., name='Other')"
+)
 
 
 def _env_kwargs(config: PoolConfig) -> Callable[[int], Mapping[str, Any]]:
@@ -180,8 +202,3 @@ def _env_kwargs(config: PoolConfig) -> Callable[[int], Mapping[str, Any]]:
     size = f"a list of {len(given)}" if isinstance(given, Sequence) else repr(given)
     expected = f"a dict for all, a list of {config.num_envs} dicts, or f(env_id) -> dict"
     raise ConfigError(f"env_kwargs is {size}; expected {expected}")
-
-
-def _takes(cls: type, parameter: str) -> bool:
-    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
-    return parameter in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

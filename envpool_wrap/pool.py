@@ -7,11 +7,9 @@ nothing in flight raises, Ctrl-C ends a wait, and `close` has a deadline.
 
 from __future__ import annotations
 
-import operator
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
@@ -21,12 +19,13 @@ from numpy.typing import NDArray
 from envpool_protocol import _core
 from envpool_protocol.errors import WORKER, ActionError, PoolTimeout
 from envpool_protocol.sources import Description, Source
-from envpool_wrap import core
+from envpool_wrap import access, core
 from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig, Seeds, seeds_of
 from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
 from envpool_wrap.failures import failure_of, raise_failures
 from envpool_wrap.infos import batch_infos
+from envpool_wrap.modules import is_prebuilt
 from envpool_wrap.nested import builder, flattener
 from envpool_wrap.pool_spec import PoolSpec
 from envpool_wrap.stats import readable
@@ -59,6 +58,7 @@ class Pool:
         self._placement = place(config, lambda: pickled(factory))
         self._open = open_core(factory, module, config, self._placement)
         self._core = self._open.pool
+        self._prebuilt = is_prebuilt(module)
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
         obs = description.spec.obs
         names = [leaf.name for leaf in obs.leaves]
@@ -124,8 +124,8 @@ class Pool:
             seed: int s → env i gets s + i; a SeedSequence: env i gets its stream i; a list: one per env that
                 is reset; a dict: by env id; None, also in a list: no new seed (the first reset uses the
                 pool's).
-            options: keyword arguments for `_reset_envpool`: a dict for all, a list with one per env, or a
-                dict of these by env id.
+            options: what the env's `reset(options=...)` gets, or the keyword arguments of `_reset_envpool`: a
+                dict for all, a list with one per env, or a dict of these by env id.
 
         Raises:
             ActionError: wrong env ids, or options for an env that takes none.
@@ -174,13 +174,16 @@ class Pool:
             raise ActionError(f"options is a list of {len(each)} for {count} envs; expected one dict per env")
         wrong = next((one for one in each if one is not None and not isinstance(one, Mapping)), None)
         if wrong is not None:
-            raise ActionError(f"options={wrong!r}: expected a dict of keyword arguments for _reset_envpool")
+            raise ActionError(f"options={wrong!r}: expected a dict")
         if not any(each):
             return None
         if not self._description.spec.reset_takes_options:
-            raise ActionError(
-                f"{self._name}: _reset_envpool takes no options; give it keyword arguments to pass some"
+            hint = (
+                "_reset_envpool takes no options; give it keyword arguments to pass some"
+                if self._description.spec.api == "hooks"
+                else "reset takes no `options`"
             )
+            raise ActionError(f"{self._name}: {hint}")
         return [dict(one) if one else None for one in each]
 
     def _finish(self, received: tuple[Any, ...], reset: bool) -> Any:
@@ -263,6 +266,8 @@ class Pool:
             "closed" if self._core.closed else f"backend={self._placement.backend} ({self._placement.why})"
         )
         size = f"num_envs={len(self)}, batch_size={self._config.rows}"
+        if self._prebuilt:
+            size += ", prebuilt module"
         return f"{type(self).__name__}({self._name}, {size}, {state})"
 
     # ---- the envs ----
@@ -274,19 +279,23 @@ class Pool:
             PendingCallError: one of the envs is in flight.
             Exception: whatever the method raises, with its traceback.
         """
-        return self._apply(operator.methodcaller(name, *args, **kwargs), env_id)
+        return self._apply(access.Call(name, args, kwargs), env_id)
 
     def get_attr(self, name: str, env_id: Any = None) -> Any:
-        """Attribute `name` of idle envs."""
-        return self._apply(operator.attrgetter(name), env_id)
+        """Attribute `name` of idle envs, of whichever wrapper has it."""
+        return self._apply(access.Read(name), env_id)
 
     def set_attr(self, name: str, value: Any, env_id: Any = None) -> None:
-        """Set attribute `name` of idle envs to one value."""
-        self._apply(_AttributeSetter(name, value), env_id)
+        """Set attribute `name` of idle envs to one value, in whichever wrapper has it."""
+        self._apply(access.Write(name, value), env_id)
 
     def render(self, env_id: Any = None) -> Any:
         """Frames of idle envs: uint8 of shape (envs, height, width, 3)."""
-        return np.stack(self.call("_render_envpool", env_id=env_id))
+        return np.stack(self._apply(access.Render(), env_id))
+
+    def env_is_wrapped(self, wrapper_class: type, env_id: Any = None) -> list[bool]:
+        """Whether a wrapper of this class is around each of the envs, which are idle."""
+        return self._apply(access.IsWrapped(wrapper_class), env_id)
 
     def _apply(self, function: Callable[[Any], Any], env_id: Any) -> list[Any]:
         results, failures = self._core.apply(function, env_id)
@@ -299,14 +308,3 @@ class Pool:
                 failure.exception.add_note(failure.traceback)
             raise failure.exception
         return results
-
-
-@dataclass(frozen=True)
-class _AttributeSetter:
-    """`env.name = value`, in a form that can be sent to a worker."""
-
-    name: str
-    value: Any
-
-    def __call__(self, env: Any) -> None:
-        setattr(env, self.name, self.value)

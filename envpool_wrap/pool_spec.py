@@ -7,7 +7,7 @@ import importlib.util
 from collections import namedtuple
 from typing import Any
 
-from envpool_protocol.sources import Description, Library
+from envpool_protocol.descriptions import Description, Library
 from envpool_protocol.spaces import space_from_description
 from envpool_wrap.config import PoolConfig
 

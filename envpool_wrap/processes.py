@@ -40,7 +40,7 @@ class Processes:
 
     Args:
         queues: the queues that children serve.
-        orders: what every child is told: `module_name`, `module_file`, `factory` (pickled).
+        orders: what every child is told: `module` (see `modules.reference_to`), `factory` (pickled).
         arena: arguments of `_core.Worker` that are the same for all.
         files: descriptors that all children inherit.
         outboxes: queue → the descriptor of that child's own letter file.

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.machinery
 import importlib.util
+import json
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from envpool_protocol import origins, records
+from envpool_protocol import compiler, origins, records
 from envpool_protocol.errors import BuildError, ConfigError, RegistrationError, UnknownEnvError, nearest
 from envpool_protocol.manager import CppWrapperGenerator, EnvManager, unknown_message
-from envpool_protocol.sources import Description, Source
+from envpool_protocol.prebuilt import prebuilt_module
+from envpool_protocol.sources import Description, Source, source_of
 from envpool_wrap.config import PoolConfig
+from envpool_wrap.modules import load_module
 
 # env_type → module and class of the face; a face is imported when it is first asked for.
 FACES = {
@@ -61,26 +63,30 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
         RegistrationError: the env's class is not where it was when its module was generated.
         BuildError: the env's module had to be generated again and could not be, or is damaged.
     """
-    origins.refuse_while_importing("make()")
-    if _refusing:
-        raise RegistrationError(
-            "make() was reached while a worker process was importing the module of its env, which would "
-            'start workers without end; put it under `if __name__ == "__main__":` there'
-        )
+    refuse_pools("make()")
+    face, settings = face_of(env_type), PoolConfig.of(config)
+    found = find(task_id)
+    if found.source.num_envs is not None and "num_envs" not in config:
+        settings = PoolConfig.of({**config, "num_envs": found.source.num_envs})
+    meet_envpool()
+    return face(found.source, found.description, found.module, settings)
+
+
+def face_of(env_type: str) -> Any:
+    """The class of the face.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
     if env_type not in FACES:
         raise ConfigError(
             f"env_type={env_type!r}: expected one of {', '.join(FACES)}.{nearest(env_type, FACES)}"
         )
-    settings = PoolConfig.of(config)
-    found = find(task_id)
-    _meet_envpool()
-    module, face = FACES[env_type]
-    cls = getattr(importlib.import_module(module), face)
-    return cls(found.source, found.description, found.module, settings)
+    module, name = FACES[env_type]
+    return getattr(importlib.import_module(module), name)
 
 
 _refusing: list[bool] = []
-_loading = threading.Lock()  # a module that two threads load at once fails in one of them
 
 
 @contextlib.contextmanager
@@ -91,6 +97,16 @@ def refusing_pools() -> Iterator[None]:
         yield
     finally:
         _refusing.pop()
+
+
+def refuse_pools(call: str) -> None:
+    """Raise when `call` is reached from a module that is being imported to find an env."""
+    origins.refuse_while_importing(call)
+    if _refusing:
+        raise RegistrationError(
+            f"{call} was reached while a worker process was importing the module of its env, which would "
+            'start workers without end; put it under `if __name__ == "__main__":` there'
+        )
 
 
 def make_gym(task_id: str, **config: Any) -> Any:
@@ -121,11 +137,13 @@ def make_spec(task_id: str, **config: Any) -> Any:
 def register(env: Any, name: str | None = None, **kwargs: Any) -> str:
     """Register an env, generate its module, and return its task id."""
     EnvManager.register_env(env, name, **kwargs)
-    return CppWrapperGenerator.generate_envpool_wrap(f"{name or env.__name__}_wrap").task_id
+    return CppWrapperGenerator.generate_envpool_wrap(source_of(env, name, kwargs).task_id).task_id
 
 
 def find(task_id: str) -> Generated:
     """The env under `task_id`, its module up to date: generated again if the env changed.
+
+    Where there is no compiler, an env without a module runs on the prebuilt one.
 
     Raises:
         UnknownEnvError, RegistrationError, BuildError: see `make` and `generate_envpool_wrap`.
@@ -137,15 +155,24 @@ def find(task_id: str) -> Generated:
     if source is None:
         assert record is not None  # the line above
         source = origins.load_source(record)
-    why = "it was not generated yet" if record is None else _stale(record, source)
-    if why:
-        if record is not None:
-            warnings.warn(f"{task_id}: {why}; its module is generated again", stacklevel=3)
-        EnvManager.register_env(source.cls, source.name, **source.kwargs)
-        CppWrapperGenerator.generate_envpool_wrap(task_id)
-        record = records.load(task_id)
-    assert record is not None  # it was read, or just written
-    return Generated(source, Description.from_json(record.description), _load(record))
+    if record is not None and source.travels:
+        why = _stale(record, source)
+        if not why:
+            return Generated(source, Description.from_json(record.description), _load(record))
+        warnings.warn(f"{task_id}: {why}; its module is generated again", stacklevel=3)
+    EnvManager.register_env(source.target, source.name, **source.kwargs)
+    module = _generate(source)
+    return Generated(source, Description.from_json(json.loads(module.description)), module)
+
+
+def _generate(source: Source) -> ModuleType:
+    try:
+        compiler.find_compiler()
+    except BuildError as error:
+        warnings.warn(f"{source.task_id} runs on the prebuilt module: {error}", stacklevel=4)
+        return prebuilt_module(source.describe())
+    made = CppWrapperGenerator.generate_envpool_wrap(source.task_id)
+    return load_generated(made.path, made.key, source.name)
 
 
 def _stale(record: records.Record, source: Source) -> str:
@@ -160,43 +187,25 @@ def _stale(record: records.Record, source: Source) -> str:
     here, there = ((at.file, at.qualname, at.digest, at.kwargs) for at in (now, then))
     if (now.file is not None and here == there) or source.describe().to_json() == record.description:
         return ""
-    return f"{source.cls.__qualname__} changed its spaces or hooks since then"
+    return f"{source.label} changed its spaces or hooks since then"
 
 
 def _load(record: records.Record) -> ModuleType:
-    """The compiled module, imported once per key."""
-    from envpool_protocol.generator import module_name
-
-    name = f"envpool_wrap._generated_{record.key}.{module_name(record.name)}"
     try:
-        return load_module(name, str(records.home() / record.module_file))
+        return load_generated(records.home() / record.module_file, record.key, record.name)
     except ImportError as error:
         again = f"CppWrapperGenerator.generate_envpool_wrap({record.task_id!r}, force=True)"
         raise BuildError(f"{error}. Generate it again: {again}") from error
 
 
-def load_module(name: str, path: str) -> ModuleType:
-    """The compiled module in the file `path`, imported once as `name`.
+def load_generated(path: Path, key: str, name: str) -> ModuleType:
+    """The compiled module of the env `name`, imported once per key."""
+    from envpool_protocol.generator import module_name
 
-    Raises:
-        ImportError: the file is not a module of this engine.
-    """
-    with _loading:
-        if name in sys.modules:
-            return sys.modules[name]
-        loader = importlib.machinery.ExtensionFileLoader(name, path)
-        spec = importlib.util.spec_from_file_location(name, path, loader=loader)
-        assert spec is not None  # a loader was given
-        try:
-            module = importlib.util.module_from_spec(spec)
-            loader.exec_module(module)
-        except ImportError as error:
-            raise ImportError(f"{path} cannot be loaded: {error}") from error
-        sys.modules[name] = module
-        return module
+    return load_module(f"envpool_wrap._generated_{key}.{module_name(name)}", str(path))
 
 
-def _meet_envpool() -> None:
+def meet_envpool() -> None:
     """Where EnvPool or torchrl is in use, make pools instances of EnvPool's mixin, which torchrl asks for."""
     in_use = "envpool" in sys.modules or "torchrl" in sys.modules
     if in_use and importlib.util.find_spec("envpool") is not None:

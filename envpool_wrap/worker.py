@@ -27,9 +27,10 @@ def main(orders_fd: int, ready_fd: int) -> None:
         from envpool_protocol import _core
 
         _core.end_with_parent(orders["parent"])
-        from envpool_wrap.registry import load_module, refusing_pools
+        from envpool_wrap import modules
+        from envpool_wrap.registry import refusing_pools
 
-        module = load_module(orders["module_name"], orders["module_file"])
+        module = modules.load(orders["module"])
         with refusing_pools():
             factory = pickle.loads(orders["factory"])
         arena = orders["arena"] | {"shape": _core.EngineShape(**orders["arena"]["shape"])}

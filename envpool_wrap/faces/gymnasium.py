@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 
 from envpool_protocol.errors import ActionError, EnvError, EnvFailure, WorkerDied
 from envpool_protocol.sources import Description, Source
+from envpool_wrap import access
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.faces.gym import gym_result, metadata_of
 from envpool_wrap.pool import Pool
@@ -100,7 +100,7 @@ class GymnasiumPool(Pool, VectorEnv):
 
     def call(self, name: str, *args: Any, env_id: Any = None, **kwargs: Any) -> tuple[Any, ...]:
         """Call method `name` of idle envs, or read the attribute of that name."""
-        return tuple(self._apply(_CallOrRead(name, args, kwargs), env_id))
+        return tuple(self._apply(access.CallOrRead(name, args, kwargs), env_id))
 
     def get_attr(self, name: str, env_id: Any = None) -> tuple[Any, ...]:
         return tuple(super().get_attr(name, env_id))
@@ -118,17 +118,4 @@ class GymnasiumPool(Pool, VectorEnv):
 
     def render(self, env_id: Any = None) -> tuple[Any, ...]:
         """One frame per env: uint8 of shape (height, width, 3)."""
-        return self.call("_render_envpool", env_id=env_id)
-
-
-@dataclass(frozen=True)
-class _CallOrRead:
-    """What Gymnasium's `call` does with a name, in a form that can be sent to a worker."""
-
-    name: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def __call__(self, env: Any) -> Any:
-        value = getattr(env, self.name)
-        return value(*self.args, **self.kwargs) if callable(value) else value
+        return tuple(self._apply(access.Render(), env_id))

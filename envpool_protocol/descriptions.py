@@ -1,0 +1,187 @@
+"""What a pool needs to know of an env, read off a built one.
+
+Four kinds of env are told apart, one row of `_APIS` each; the first that fits counts.
+
+    hooks       a subclass of EnvPoolProtocol
+    gymnasium   a gymnasium.Env
+    dm_env      a dm_env.Environment, or anything with observation_spec and action_spec
+    gym         a gym.Env, or anything with observation_space, action_space, reset and step
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from envpool_protocol import dm_specs
+from envpool_protocol.envpool_protocol import EnvPoolProtocol
+from envpool_protocol.errors import ProtocolError, SpecError
+from envpool_protocol.spaces import space_description, space_spec
+from envpool_protocol.spec import DTYPES, Api, EnvSpec
+
+Library = Literal["gymnasium", "gym"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """All facts of an env that its module and its faces need, as another interpreter can read them.
+
+    Attributes:
+        spec: leaves, and how the env is called.
+        observation_space, action_space: see `space_description`.
+        library: whose spaces the env was described with.
+    """
+
+    spec: EnvSpec
+    observation_space: Mapping[str, Any]
+    action_space: Mapping[str, Any]
+    library: Library
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` is the way back."""
+        return {**vars(self), "spec": self.spec.describe()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Description:
+        """The description that `to_json` was called on."""
+        return cls(**{**values, "spec": EnvSpec.from_description(values["spec"])})
+
+
+def api_of(env: Any) -> Api:
+    """How a built env is called.
+
+    Raises:
+        ProtocolError: it is no env of a known kind.
+    """
+    cls = type(env)
+    if has_base(cls, "gymnasium", "VectorEnv"):
+        raise ProtocolError(
+            f"{cls.__qualname__} is a vector env already; expected an env that steps one by one"
+        )
+    for api, row in _APIS.items():
+        if not isinstance(env, type) and row.fits(env):
+            return api
+    given = f"{env!r:.80} of type {cls.__qualname__}"
+    if isinstance(env, type):
+        given = f"the class {env.__qualname__}, not an instance of it"
+    kinds = "an EnvPoolProtocol, a gymnasium or gym Env, or a dm_env.Environment"
+    raise ProtocolError(f"got {given}; expected an env: {kinds}")
+
+
+def describe_env(env: Any, name: str) -> Description:
+    """The description of a built env.
+
+    Raises:
+        ProtocolError: it is no env, or has no spaces.
+        SpecError: a space or spec is not supported.
+    """
+    api = api_of(env)
+    row = _APIS[api]
+    observation_space, action_space = row.spaces(env)
+    spec = EnvSpec(
+        name=name,
+        obs=space_spec(observation_space, "obs"),
+        action=space_spec(action_space, "action"),
+        reward=DTYPES[row.reward],
+        api=api,
+        **row.facts(env),
+    )
+    return Description(
+        spec,
+        space_description(observation_space, "observation_space"),
+        space_description(action_space, "action_space"),
+        _library(observation_space),
+    )
+
+
+def close_env(env: Any) -> None:
+    """Close an env of any kind. Old gym's and dm_env's need not know how; a class was never opened."""
+    if isinstance(env, type):
+        return
+    close = getattr(env, "_close_envpool" if isinstance(env, EnvPoolProtocol) else "close", None)
+    if callable(close):
+        close()
+
+
+def has_base(cls: type, library: str, name: str) -> bool:
+    """Whether `cls` is that class of the library or a subclass of it, without importing the library."""
+    return any(b.__name__ == name and b.__module__.partition(".")[0] == library for b in cls.__mro__)
+
+
+# The spaces of an env.
+
+
+def _spaces(env: Any) -> tuple[Any, Any]:
+    for attribute in ("observation_space", "action_space"):
+        if getattr(env, attribute, None) is None:
+            raise ProtocolError(
+                f"{type(env).__qualname__} has no {attribute}; set it in __init__, "
+                f"such as self.{attribute} = gymnasium.spaces.Box(-1.0, 1.0, (3,))"
+            )
+    return env.observation_space, env.action_space
+
+
+def _spaces_of_specs(env: Any) -> tuple[Any, Any]:
+    reward = env.reward_spec() if hasattr(env, "reward_spec") else None
+    if getattr(reward, "shape", ()) not in ((), (1,)):
+        raise SpecError(f"reward: the spec {reward!r} is not one number, and a pool has one reward per env")
+    return dm_specs.space_of(env.observation_spec(), "obs"), dm_specs.space_of(env.action_spec(), "action")
+
+
+def _library(space: Any) -> Library:
+    modules = {base.__module__.partition(".")[0] for base in type(space).__mro__}
+    return "gymnasium" if "gymnasium" in modules else "gym"
+
+
+# What else its module must know.
+
+
+def _hook_facts(env: Any) -> dict[str, bool]:
+    cls = type(env)
+    return {
+        "has_truncated": cls._truncated_envpool is not EnvPoolProtocol._truncated_envpool,
+        "has_info": cls._info_envpool is not EnvPoolProtocol._info_envpool,
+        "reset_takes_options": bool(inspect.signature(env._reset_envpool).parameters),
+    }
+
+
+def _reset_facts(env: Any) -> dict[str, bool]:
+    taken = _reset_parameters(env)
+    return {f"reset_takes_{key}": key in taken for key in ("seed", "options")}
+
+
+def _reset_parameters(env: Any) -> set[str]:
+    """The keywords that `env.reset` takes; a wrapper that passes all on takes what its env does."""
+    parameters = inspect.signature(env.reset).parameters
+    taken = {
+        name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+    }
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        inner = getattr(env, "env", None)
+        taken |= {"seed", "options"} if inner is None else _reset_parameters(inner)
+    return taken
+
+
+class _ApiRow(NamedTuple):
+    fits: Callable[[Any], bool]
+    reward: str
+    spaces: Callable[[Any], tuple[Any, Any]]
+    facts: Callable[[Any], dict[str, bool]]
+
+
+def _has(*attributes: str) -> Callable[[Any], bool]:
+    return lambda env: all(hasattr(env, attribute) for attribute in attributes)
+
+
+_APIS: dict[Api, _ApiRow] = {
+    "hooks": _ApiRow(lambda env: isinstance(env, EnvPoolProtocol), "float32", _spaces, _hook_facts),
+    "gymnasium": _ApiRow(
+        lambda env: has_base(type(env), "gymnasium", "Env"), "float64", _spaces, _reset_facts
+    ),
+    "dm_env": _ApiRow(
+        _has("observation_spec", "action_spec", "reset", "step"), "float64", _spaces_of_specs, lambda env: {}
+    ),
+    "gym": _ApiRow(_has("reset", "step"), "float64", _spaces, _reset_facts),
+}

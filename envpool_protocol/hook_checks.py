@@ -1,0 +1,70 @@
+"""Whether a class follows `EnvPoolProtocol`, before any of it is built: hooks, signatures, `__init__`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from envpool_protocol.envpool_protocol import OPTIONAL_HOOKS, REQUIRED_HOOKS, EnvPoolProtocol
+from envpool_protocol.errors import ProtocolError
+
+# Positional arguments of each hook after self; _reset_envpool may have keyword arguments besides.
+_ARGUMENTS = {"_step_envpool": 1, "_seed_envpool": 1}
+
+_NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def check_hooks(cls: type[EnvPoolProtocol]) -> None:
+    """Raise ProtocolError unless every required hook is there and every hook can be called."""
+    missing = [hook for hook in REQUIRED_HOOKS if getattr(cls, hook) is getattr(EnvPoolProtocol, hook)]
+    if missing:
+        raise ProtocolError(f"{cls.__qualname__} does not define {', '.join(missing)}; every env needs it")
+    for hook in REQUIRED_HOOKS + OPTIONAL_HOOKS:
+        _check_signature(cls, hook, _ARGUMENTS.get(hook, 0))
+
+
+def _check_signature(cls: type, hook: str, arguments: int) -> None:
+    function = inspect.getattr_static(cls, hook)
+    if isinstance(function, property) or not callable(getattr(cls, hook)):
+        raise ProtocolError(f"{cls.__qualname__}.{hook} must be a method, found {function!r}")
+    if any(kind(getattr(cls, hook)) for kind in _NOT_PLAIN):
+        fault = "it would never be awaited or iterated; write a plain method"
+        raise ProtocolError(f"{cls.__qualname__}.{hook} is a coroutine or generator: {fault}")
+    signature = inspect.signature(getattr(cls, hook))
+    # A static method gets no self; any other is looked up on the class here, where self is still to come.
+    given = [None] * (arguments + (not isinstance(function, staticmethod | classmethod)))
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        wanted = f"{hook}(self{', action' if hook == '_step_envpool' else ', seed' if arguments else ''})"
+        fault = f"{cls.__qualname__}.{hook}{signature} cannot be called as {wanted}: {error}"
+        raise ProtocolError(fault) from None
+
+
+def check_init(cls: type, kwargs: Mapping[str, Any]) -> None:
+    """Raise ProtocolError unless the class can be built as `cls(envid, **kwargs)`."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    if not any(name in vars(base) for base in cls.__mro__[:-1] for name in ("__init__", "__new__")):
+        parameters = []  # object's own say (*args, **kwargs), and take nothing
+    first = parameters[0] if parameters else None
+    takes_envid = first is not None and (
+        first.kind is first.VAR_POSITIONAL
+        or (
+            first.name in ("envid", "env_id")
+            and first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD)
+        )
+    )
+    if not takes_envid:
+        found = f"__init__{inspect.signature(cls.__init__)}"  # type: ignore[misc]
+        raise ProtocolError(
+            f"{cls.__qualname__}.{found} takes no envid; write `def __init__(self, envid, **kwargs)`: "
+            "envid is the env's number in its pool"
+        )
+    try:
+        inspect.signature(cls.__init__).bind(None, 0, **kwargs)  # type: ignore[misc]
+    except TypeError as error:
+        asked = ", ".join(["envid", *(f"{key}={value!r}" for key, value in kwargs.items())])
+        raise ProtocolError(
+            f"{cls.__qualname__} cannot be built as {cls.__qualname__}({asked}): {error}"
+        ) from None

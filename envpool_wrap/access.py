@@ -1,0 +1,107 @@
+"""What `call`, `get_attr`, `set_attr`, `render` and `env_is_wrapped` do to one env, on its worker.
+
+Each is a frozen dataclass that is called with the env, so that it can be sent to another process. Attributes
+are looked for as Gymnasium does: in the outermost wrapper that has them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from envpool_protocol.envpool_protocol import EnvPoolProtocol
+from envpool_protocol.errors import ProtocolError
+
+
+def read(env: Any, name: str) -> Any:
+    """`env.name`, of whichever wrapper has it; `name` may be dotted."""
+    first, _, rest = name.partition(".")
+    through_wrappers = getattr(env, "get_wrapper_attr", None)
+    value = getattr(env, first) if through_wrappers is None else through_wrappers(first)
+    return operator.attrgetter(rest)(value) if rest else value
+
+
+def wrappers(env: Any) -> Iterator[Any]:
+    """The env, and what it wraps, down to the innermost."""
+    seen: set[int] = set()
+    while env is not None and id(env) not in seen:
+        seen.add(id(env))
+        yield env
+        env = getattr(env, "__dict__", {}).get("env")
+
+
+@dataclass(frozen=True)
+class Call:
+    """`env.name(*args, **kwargs)`."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __call__(self, env: Any) -> Any:
+        return read(env, self.name)(*self.args, **self.kwargs)
+
+
+@dataclass(frozen=True)
+class CallOrRead(Call):
+    """What Gymnasium's `call` does: the same, or the attribute where it cannot be called."""
+
+    def __call__(self, env: Any) -> Any:
+        value = read(env, self.name)
+        return value(*self.args, **self.kwargs) if callable(value) else value
+
+
+@dataclass(frozen=True)
+class Read:
+    """`env.name`."""
+
+    name: str
+
+    def __call__(self, env: Any) -> Any:
+        return read(env, self.name)
+
+
+@dataclass(frozen=True)
+class Write:
+    """`env.name = value`, in the wrapper that has the attribute, else in the outermost."""
+
+    name: str
+    value: Any
+
+    def __call__(self, env: Any) -> None:
+        through_wrappers = getattr(env, "set_wrapper_attr", None)
+        if through_wrappers is not None:
+            through_wrappers(self.name, self.value)
+            return
+        owns = (
+            one
+            for one in wrappers(env)
+            if self.name in getattr(one, "__dict__", {}) or hasattr(type(one), self.name)
+        )
+        setattr(next(owns, env), self.name, self.value)
+
+
+@dataclass(frozen=True)
+class Render:
+    """One frame: `_render_envpool()`, `render()`, or what dm_control's physics shows."""
+
+    def __call__(self, env: Any) -> Any:
+        if isinstance(env, EnvPoolProtocol):
+            return env._render_envpool()
+        if not hasattr(env, "render"):
+            return read(env, "physics.render")()
+        if getattr(env, "render_mode", "unknown") is None:
+            raise ProtocolError(f"{env} has no render_mode; make the pool with render_mode='rgb_array'")
+        return env.render()
+
+
+@dataclass(frozen=True)
+class IsWrapped:
+    """Whether a wrapper of that class is around the env."""
+
+    wrapper: type
+
+    def __call__(self, env: Any) -> bool:
+        return any(isinstance(one, self.wrapper) for one in wrappers(env))
