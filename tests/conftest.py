@@ -12,6 +12,10 @@ from newcomer import Newcomer, compiler_script
 
 import envpool_wrap
 from envpool_protocol import CppWrapperGenerator, EnvManager
+from envpool_protocol.prebuilt import prebuilt_module
+from envpool_protocol.sources import source_of
+from envpool_wrap.config import PoolConfig
+from envpool_wrap.registry import face_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +63,46 @@ def make(task_id: Callable[[type], str]) -> Iterator[Callable[..., Any]]:
             pool.close()
     finally:
         envs.Gated.remove_all()
+
+
+@pytest.fixture(params=["generated", "prebuilt"])
+def module_kind(request: pytest.FixtureRequest) -> str:
+    """Both kinds of modules in turn."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def pool_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """`pool_of(env, kind, env_type="gym", backend="inline", env_name=None, **config)`: closed after the test.
+
+    `env` is what `register_env` takes, `kind` that of the module. What it registers is forgotten.
+    """
+    monkeypatch.setattr(EnvManager, "_sources", dict(EnvManager._sources))
+    pools: list[Any] = []
+
+    def make_pool(
+        env: Any,
+        kind: str = "prebuilt",
+        env_type: str = "gym",
+        backend: str = "inline",
+        env_name: str | None = None,
+        **config: Any,
+    ) -> Any:
+        if kind == "generated":
+            made = envpool_wrap.register(env, env_name)
+            pools.append(envpool_wrap.make(made, env_type, backend=backend, **config))
+        else:
+            source = source_of(env, env_name)
+            description = source.describe()
+            settings = PoolConfig.of({"backend": backend, **config})
+            face, module = face_of(env_type), prebuilt_module(description)
+            pools.append(face(source, description, module, settings))
+        return pools[-1]
+
+    yield make_pool
+    for pool in pools:
+        pool.close()
 
 
 @pytest.fixture(params=["inline", "thread", "process"])

@@ -8,11 +8,14 @@ import threading
 import weakref
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from envs import Counting, Faulty, Gated, idle_actions
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
+from plain_envs import DMEcho, Echo, OldEcho
 
-from envpool_protocol.errors import ActionError, PendingCallError, PoolClosedError
+from envpool_protocol.errors import ActionError, PendingCallError, PoolClosedError, ProtocolError
 
 
 class Homebody:
@@ -235,3 +238,91 @@ class _Maker:
 
 def _fail(number: int) -> None:
     raise KeyError(number)
+
+
+# Envs without hooks, behind wrappers
+
+
+class Doubled(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Has an attribute of its own, and hides one of the env's."""
+
+    own = 1
+    closed = "hidden"
+
+
+def wrapped(envid: int) -> Any:
+    return Doubled(TimeLimit(Echo(ends_after=5 + envid), 9))
+
+
+def test_attributes_are_those_of_the_wrapper_that_has_them(backend: str, pool_of: Any) -> None:
+    pool = pool_of(wrapped, backend=backend, num_envs=2)
+    assert pool.get_attr("ends_after") == [5, 6] and pool.get_attr("closed") == ["hidden"] * 2
+    assert pool.get_attr("unwrapped.closed") == [0, 0] and pool.get_attr("_max_episode_steps") == [9, 9]
+    pool.set_attr("ends_after", 1, env_id=1)
+    assert pool.get_attr("unwrapped.ends_after") == [5, 1]
+    pool.reset()
+    assert pool.call("obs", env_id=0)[0].keys() == {"t", "echo"}
+    with pytest.raises(AttributeError, match="no_such"):
+        pool.get_attr("no_such")
+
+
+def test_wrappers_are_found_all_the_way_down(backend: str, pool_of: Any) -> None:
+    pool = pool_of(wrapped, backend=backend, num_envs=2)
+    assert pool.env_is_wrapped(Doubled) == [True, True] == pool.env_is_wrapped(TimeLimit)
+    assert pool.env_is_wrapped(OrderEnforcing, env_id=[1]) == [False]
+
+
+def test_gymnasium_face_calls_and_reads_through_wrappers(pool_of: Any) -> None:
+    pool = pool_of("CartPole-v1", env_type="gymnasium", num_envs=2)
+    assert pool.call("gravity") == (9.8, 9.8) == pool.get_attr("gravity")
+    pool.set_attr("gravity", [1.0, 2.0])
+    assert pool.get_attr("unwrapped.gravity") == (1.0, 2.0)
+    assert pool.env_is_wrapped(TimeLimit) == [True, True] and pool.env_is_wrapped(Doubled) == [False, False]
+
+
+class Inner:
+    """Of old gym's wrappers: reads go through, writes do not."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+
+def old_wrapped(envid: int) -> Any:
+    return Inner(Inner(OldEcho()))
+
+
+def test_old_wrappers_do_not_swallow_what_is_set(pool_of: Any) -> None:
+    pool = pool_of(old_wrapped, num_envs=1)
+    pool.set_attr("ends_after", 1)
+    assert pool.get_attr("env.env.ends_after") == [1]
+    pool.set_attr("mark", 2)
+    assert pool.call("__getattribute__", "__dict__")[0]["mark"] == 2
+    assert pool.env_is_wrapped(Inner) == [True]
+
+
+def test_frames_come_from_render(backend: str, pool_of: Any) -> None:
+    pool = pool_of(Echo, backend=backend, num_envs=2, render_mode="rgb_array")
+    pool.reset()
+    assert pool.render().shape == (2, 2, 3, 3) and pool.get_attr("render_mode") == ["rgb_array"] * 2
+    without = pool_of(Echo, backend=backend, num_envs=2)
+    without.reset()
+    with pytest.raises(ProtocolError, match="has no render_mode; make the pool with render_mode='rgb_array'"):
+        without.render()
+
+
+class Shown(DMEcho):
+    class physics:
+        @staticmethod
+        def render() -> Any:
+            return np.full((2, 3, 3), 7, np.uint8)
+
+
+def test_frames_of_dm_control_come_from_its_physics(pool_of: Any) -> None:
+    assert pool_of(Shown, num_envs=2).render()[1, 0, 0, 0] == 7
+    with pytest.raises(AttributeError, match="physics"):
+        pool_of(DMEcho, num_envs=1).render()

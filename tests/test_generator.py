@@ -16,21 +16,23 @@ from envs import Counting, Faulty, Nested
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_envs import DMEcho
 
 from envpool_protocol import compiler, generator, resources
 from envpool_protocol.errors import SpecError
-from envpool_protocol.generator import c_dtype, c_string
+from envpool_protocol.generator import c_dtype, c_string, identifier
 from envpool_protocol.sources import Description, source_of
 from envpool_protocol.spec import DTYPES
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
+GOLDEN_ENVS: list[type] = [Counting, Nested, DMEcho]
 
 
 # Whole files
 
 
 @pytest.mark.parametrize("name", generator.TEMPLATES)
-@pytest.mark.parametrize("cls", [Counting, Nested])
+@pytest.mark.parametrize("cls", GOLDEN_ENVS)
 def test_generated_sources_change_only_when_somebody_means_it(
     cls: type, name: str, request: pytest.FixtureRequest
 ) -> None:
@@ -46,8 +48,9 @@ def test_generated_sources_change_only_when_somebody_means_it(
 
 
 def test_golden_folder_holds_no_file_that_is_no_longer_generated() -> None:
+    names = [cls.__name__ for cls in GOLDEN_ENVS]
     files = {str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*") if path.is_file()}
-    assert files == {f"{env}/{name}" for env in ("Counting", "Nested") for name in generator.TEMPLATES}
+    assert files == {f"{env}/{name}" for env in names for name in generator.TEMPLATES}
 
 
 def test_sources_are_the_same_from_a_record_as_from_the_class() -> None:
@@ -133,6 +136,31 @@ def test_key_that_cpp_cannot_hold_is_refused_instead_of_cut_short(key: str) -> N
 
     with pytest.raises(SpecError, match=r"has a NUL or a lone surrogate in it"):
         generator.render(source_of(Keyed).describe())
+
+
+# Names
+
+
+NAMES = st.from_regex(r"[A-Za-z0-9_x2de.-]{1,12}", fullmatch=True)
+
+
+@given(NAMES, NAMES)
+def test_two_names_never_become_one_identifier(one: str, two: str) -> None:
+    made = identifier(one), identifier(two)
+    assert all(f"_{name}".isidentifier() and name.isascii() for name in made)
+    assert (made[0] == made[1]) == (one == two)
+
+
+@given(st.from_regex(r"[a-z0-9_x.-]{1,8}", fullmatch=True))
+def test_identifier_can_be_read_back(name: str) -> None:
+    escape = re.compile(r"_x([0-9a-f]+)_")
+    assert escape.sub(lambda found: chr(int(found[1], 16)), identifier(name)) == name
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    plain = ["MyEnv", "my_env_2", "_x", "a_x2"]
+    assert list(map(identifier, plain)) == plain
+    assert identifier("CartPole-v1") == "CartPole_x2d_v1" and identifier("a_x2d_b") != identifier("a-b")
 
 
 # Dtypes: three tables say the same

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from envs import Counting
+from plain_envs import Echo
 
 import envpool_wrap
 from envpool_protocol import CppWrapperGenerator, EnvManager
 from envpool_protocol.errors import (
+    ConfigError,
     DuplicateEnvError,
     ProtocolError,
     RegistrationError,
@@ -44,7 +46,7 @@ class TestRegistering:
         with pytest.raises(DuplicateEnvError, match=r"elsewhere\.Twice already; register third\.Twice under"):
             EnvManager.register_env(another("Twice", "third"))
         source = EnvManager.find("Twice_wrap")
-        assert source is not None and source.cls.__module__ == "elsewhere"
+        assert source is not None and source.target.__module__ == "elsewhere"
         EnvManager.register_env(another("Twice", "third"), name="Third")
 
     def test_same_class_again_is_fine_and_takes_the_new_arguments(self) -> None:
@@ -58,7 +60,7 @@ class TestRegistering:
         EnvManager.register_env(old)
         EnvManager.register_env(new)
         source = EnvManager.find("Cell_wrap")
-        assert source is not None and source.cls is new
+        assert source is not None and source.target is new
 
     def test_refused_class_is_not_registered(self) -> None:
         broken = another("Broken")
@@ -111,3 +113,48 @@ def test_registering_in_one_word_generates_under_the_name_it_returns(
     EnvManager._sources.clear()
     EnvManager.register_env(Counting, "Other")
     assert envpool_wrap.register(Counting) == "Counting_wrap"
+
+
+# Sources other than hooks
+
+
+@pytest.mark.usefixtures("registry")
+class TestOtherSources:
+    def test_function_is_registered_by_a_decorator_under_its_name(self) -> None:
+        @EnvManager.register_env(ends_after=4)
+        def make_echo(envid: int, ends_after: int) -> Echo:
+            return Echo(ends_after)
+
+        source = EnvManager.find("make_echo_wrap")
+        assert source is not None and source.make(0).ends_after == 4 and make_echo(0, 2).ends_after == 2
+
+    def test_id_is_given_back_and_found_again_by_itself(self) -> None:
+        assert EnvManager.register_env("CartPole-v1", "Pole") == "CartPole-v1"
+        assert EnvManager.source("CartPole-v1") is EnvManager.find("Pole_wrap")
+        assert EnvManager.source("Acrobot-v1").task_id == "Acrobot-v1_wrap"
+
+    def test_name_of_an_id_is_not_given_to_another_kind(self) -> None:
+        EnvManager.register_env("CartPole-v1", "Echo")
+        with pytest.raises(DuplicateEnvError, match=r"gymnasium's CartPole-v1 already; .*plain_envs\.Echo"):
+            EnvManager.register_env(Echo)
+
+    def test_unknown_word_is_neither_task_id_nor_gymnasiums(self) -> None:
+        with pytest.raises(UnknownEnvError, match=r"no env is called 'CartPol-v1'.*gymnasium knows"):
+            generate("CartPol-v1")
+
+    def test_list_of_envs_makes_pools_in_this_process(self) -> None:
+        envs = [Echo(), Echo()]
+        made = generate(envs)
+        assert made.task_id == "Echo_wrap" and "Echo_wrap" not in envpool_wrap.list_all_envs()
+        for backend in ("auto", "thread", "inline"):
+            with envpool_wrap.make("Echo_wrap", "gym", backend=backend) as pool:
+                assert len(pool) == 2 and pool.config["backend"] in (backend, "inline", "thread")
+                assert pool.reset()[0]["t"].tolist() == [0, 0]
+                assert pool.get_attr("closed") == [env.closed for env in envs]
+        assert [env.closed for env in envs] == [3, 3]
+        with pytest.raises(ConfigError, match="num_envs=3 for 2 instances of Echo; expected 2"):
+            envpool_wrap.make("Echo_wrap", "gym", num_envs=3)
+        with pytest.raises(ConfigError, match="stay in this process; use backend='inline' or 'thread'"):
+            envpool_wrap.make("Echo_wrap", "gym", num_envs=2, backend="process")
+        with pytest.raises(ConfigError, match="env_kwargs for 2 instances of Echo"):
+            envpool_wrap.make("Echo_wrap", "gym", env_kwargs={})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
 from typing import Any
 
+import dm_env
 import numpy as np
 import psutil
 import pytest
 from envs import Counting, Faulty, Gated, Nested
 from gymnasium.vector.utils import batch_space
+from plain_envs import DMEcho, Echo, OldEcho
 
 import envpool_wrap
 from envpool_protocol.errors import EnvError
@@ -166,3 +169,51 @@ def test_ten_million_steps_leave_memory_behind(make: Any) -> None:
     pool.reset()
     assert growth(lambda: pool.step(actions), 5_000) < MIB
     assert sum(pool.stats()["steps"]) == 10_000_000
+
+
+def counts(objects: list[Any]) -> list[int]:
+    return [sys.getrefcount(one) for one in objects]
+
+
+OBS = Echo().reset(seed=1)[0]
+DM_OBS = DMEcho().reset().observation
+RESULTS: list[tuple[type, str, Any]] = [
+    (Echo, "step", (OBS, 1e300, False, False, {"key": object()})),
+    (Echo, "step", (OBS, 1e300, False, False, None)),
+    (Echo, "step", (OBS, "no reward", False, False, {"key": 1})),
+    (Echo, "step", ({"t": 0}, 1e300, False, False, {})),
+    (Echo, "step", (OBS, 1e300)),
+    (Echo, "reset", (OBS, {"key": object()})),
+    (Echo, "reset", (OBS, 3)),
+    (OldEcho, "step", (OBS, 1e300, True, {"TimeLimit.truncated": True})),
+    (OldEcho, "reset", OBS),
+    (DMEcho, "step", dm_env.TimeStep(dm_env.StepType.LAST, 1e300, 0.5, DM_OBS)),
+    (DMEcho, "step", dm_env.TimeStep(dm_env.StepType.MID, None, None, DM_OBS)),
+    (DMEcho, "reset", dm_env.restart(DM_OBS)),
+]
+
+
+@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="counts are split there")
+@pytest.mark.parametrize(("cls", "method", "result"), RESULTS)
+def test_references_to_what_a_method_returned_are_kept(
+    cls: Any, method: str, result: Any, module_kind: str, pool_of: Any
+) -> None:
+    env = cls()
+    pool = pool_of([env], module_kind, env_name=f"{cls.__name__}Instances", num_envs=1)
+    actions = batch_space(pool.spec.gymnasium_action_space, 1).sample()
+
+    def run() -> None:
+        with contextlib.suppress(EnvError):
+            pool.reset() if method == "reset" else pool.step(actions)
+
+    pool.reset()
+    env.answers = {method: result}
+    run()
+    watched = [result, *(result if isinstance(result, tuple) else result.values())]
+    gc.collect()
+    before = counts(watched)
+    for _ in range(50):
+        run()
+    gc.collect()
+    changes = [now - then for now, then in zip(counts(watched), before, strict=True)]
+    assert all(abs(change) < 25 for change in changes), changes  # None and False have other holders

@@ -17,7 +17,7 @@ import pytest
 from newcomer import Newcomer
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>\w+): *(?P<told>.*?) *-->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
 )
@@ -91,7 +91,7 @@ def unknown_words(document: str) -> Iterator[str]:
 
 @every_document
 def test_python_blocks_run_in_order(document: Path, user: Newcomer) -> None:
-    run(document.read_text("utf-8"), f"{document.stem}.py", user)
+    run(document.read_text("utf-8"), f"{document.stem}_md.py", user)  # `gymnasium.py` would hide gymnasium
 
 
 @every_document

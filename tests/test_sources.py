@@ -5,17 +5,23 @@ from __future__ import annotations
 import abc
 import functools
 import json
+import pickle
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import dm_env
+import gymnasium
 import numpy as np
 import pytest
 from envs import Counting, Faulty, Nested, WalkEnv
 from gymnasium import spaces
+from plain_envs import DMEcho, Echo, OldEcho
 
 from envpool_protocol import EnvPoolProtocol
 from envpool_protocol.envpool_protocol import REQUIRED_HOOKS
-from envpool_protocol.errors import ProtocolError, RegistrationError, SpecError
+from envpool_protocol.errors import ConfigError, ProtocolError, RegistrationError, SpecError
+from envpool_protocol.source_kinds import EnvClass, Factory, GymnasiumId, HookClass, Instances
 from envpool_protocol.sources import Description, source_of
 
 
@@ -182,8 +188,8 @@ def test_pool_arguments_win_over_registered_ones() -> None:
 # What is registered, and its name
 
 
-@pytest.mark.parametrize("env", [object, dict, 3, "Counting", lambda envid: None, None], ids=repr)
-def test_what_follows_no_protocol_is_refused(env: Any) -> None:
+@pytest.mark.parametrize("env", [object, dict, 3, None, {"env": Counting}], ids=repr)
+def test_what_is_no_env_of_any_kind_is_refused(env: Any) -> None:
     with pytest.raises(RegistrationError, match="expected a subclass of EnvPoolProtocol"):
         source_of(env)
 
@@ -193,15 +199,16 @@ def test_instance_is_refused_with_the_advice_to_pass_the_class() -> None:
         source_of(Counting(0))
 
 
-@pytest.mark.parametrize("name", ["", "my-env", "../up", "a b", "1st", "Größe", 3, 'x"', "CartPole-v1"])
-def test_name_that_is_no_identifier_is_refused(name: Any) -> None:
-    with pytest.raises(RegistrationError, match="expected letters, digits and _"):
+@pytest.mark.parametrize("name", ["", "-env", "../up", "a/b", "a b", ".", "Größe", 3, 'x"', "x\n"])
+def test_name_that_may_be_no_file_name_is_refused(name: Any) -> None:
+    with pytest.raises(RegistrationError, match=r"expected letters, digits, _, - and \."):
         source_of(Counting, name)
 
 
 def test_name_defaults_to_the_classs_and_its_task_id_ends_in_wrap() -> None:
     assert (source_of(Counting).name, source_of(Counting).task_id) == ("Counting", "Counting_wrap")
     assert source_of(Counting, "other").task_id == "other_wrap"
+    assert source_of(Counting, "CartPole-v1.2").task_id == "CartPole-v1.2_wrap"
 
 
 # Describing
@@ -310,3 +317,229 @@ def test_subclass_of_a_librarys_space_still_counts_as_that_librarys() -> None:
 
     env, _ = closing(Mine(-1, 1, (2,)))
     assert source_of(env).describe().library == "gymnasium"
+
+
+# Classes of gymnasium, gym and dm_env
+
+
+def test_class_that_is_hooks_and_gymnasium_env_counts_as_hooks() -> None:
+    source = source_of(WalkEnv)
+    assert isinstance(source, HookClass) and source.describe().spec.api == "hooks"
+
+
+@pytest.mark.parametrize(("cls", "api"), [(Echo, "gymnasium"), (OldEcho, "gym"), (DMEcho, "dm_env")])
+def test_class_is_built_without_envid_and_its_api_found(cls: type, api: str) -> None:
+    source = source_of(cls, kwargs={"ends_after": 9})
+    assert isinstance(source, EnvClass) and source.make(3).ends_after == 9
+    assert source.make(3, ends_after=5).ends_after == 5
+    spec = source.describe().spec
+    assert (spec.name, spec.api, spec.reward.name) == (cls.__name__, api, "float64")
+    assert (spec.reset_takes_seed, spec.reset_takes_options) == ((api == "gymnasium",) * 2)
+
+
+def test_class_that_needs_arguments_is_refused_until_it_has_them() -> None:
+    class Sized(Echo):
+        def __init__(self, size: int) -> None:
+            super().__init__()
+
+    with pytest.raises(ProtocolError, match=r"Sized cannot be built as .*Sized\(\): missing .*'size'"):
+        source_of(Sized)
+    with pytest.raises(ProtocolError, match=r"Sized\(size=1, wide=2\): got an unexpected .*'wide'"):
+        source_of(Sized, kwargs={"size": 1, "wide": 2})
+    source_of(Sized, kwargs={"size": 1}).describe()
+
+
+def test_abstract_classes_are_refused_by_what_they_lack() -> None:
+    class NoStep(gymnasium.Env):  # type: ignore[type-arg]
+        def reset(self, **kwargs: Any) -> Any: ...
+
+    with pytest.raises(ProtocolError, match="NoStep does not define step;"):
+        source_of(NoStep)
+    with pytest.raises(ProtocolError, match="Env does not define reset, step;"):
+        source_of(gymnasium.Env)
+    with pytest.raises(ProtocolError, match="Environment does not define action_spec, observation_spec"):
+        source_of(dm_env.Environment)
+
+
+def test_vector_env_is_refused() -> None:
+    source = source_of(lambda envid: gymnasium.make_vec("CartPole-v1", 2, "sync"), "Batched")
+    with pytest.raises(ProtocolError, match=r"SyncVectorEnv is a vector env already"):
+        source.describe()
+
+
+@pytest.mark.parametrize("cls", [Echo, OldEcho, DMEcho])
+def test_instance_of_another_api_is_refused_too(cls: type) -> None:
+    with pytest.raises(RegistrationError, match=r"pass the class, not an instance.* given as a list"):
+        source_of(cls())
+
+
+@pytest.mark.parametrize("cls", [Echo, DMEcho])
+def test_env_of_another_api_is_closed_after_its_spaces_are_read(cls: type) -> None:
+    made: list[Any] = []
+    source_of(lambda envid: made.append(cls()) or made[0], "Closing").describe()
+    assert made[0].closed == 1
+
+
+def test_old_gyms_own_classes_are_taken() -> None:
+    gym = pytest.importorskip("gym", exc_type=ImportError)
+
+    class Old(gym.Env):  # type: ignore[misc, name-defined]
+        observation_space, action_space = gym.spaces.Discrete(3), gym.spaces.Discrete(2)
+
+        def reset(self) -> Any: ...
+        def step(self, action: Any) -> Any: ...
+
+    description = source_of(Old).describe()
+    assert (description.spec.api, description.library) == ("gym", "gym")
+    with pytest.raises(ProtocolError, match="does not define reset, step"):
+        source_of(gym.Env)
+
+
+# Gymnasium ids
+
+
+def test_id_is_named_after_itself_and_holds_gymnasiums_spec() -> None:
+    source = source_of("CartPole-v1")
+    assert isinstance(source, GymnasiumId) and source.task_id == "CartPole-v1_wrap"
+    assert source.target is gymnasium.spec("CartPole-v1") and source.takes("render_mode")
+    env = source.make(0, render_mode="rgb_array")
+    assert env.render_mode == "rgb_array" and "PassiveEnvChecker" not in str(env) and "TimeLimit" in str(env)
+    assert source_of(gymnasium.spec("CartPole-v1")).task_id == "CartPole-v1_wrap"
+
+
+@pytest.fixture
+def gymnasium_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gymnasium.envs import registration
+
+    monkeypatch.setattr(registration, "registry", dict(registration.registry))
+
+
+@pytest.mark.usefixtures("gymnasium_registry")
+def test_id_with_a_namespace_and_a_module_becomes_a_name_without_slash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registers_echo.py").write_text(
+        "import gymnasium\ngymnasium.register('my/Echo-v3', 'plain_envs:Echo', kwargs={'ends_after': 6})"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        RegistrationError, match=r"'my/Echo-v3' is no env that gymnasium knows .*'package:id'"
+    ):
+        source_of("my/Echo-v3")
+    source = source_of("registers_echo:my/Echo-v3")
+    assert source.task_id == "my_Echo-v3_wrap" and source.make(0).unwrapped.ends_after == 6
+    with pytest.raises(RegistrationError, match="no_such_module"):
+        source_of("no_such_module:my/Echo-v3")
+
+
+@pytest.mark.parametrize("given", ["CartPol-v1", "CartPole-v99", "Counting", "", "a:", "NoNamespace/X-v0"])
+def test_unknown_id_is_refused_with_what_to_do(given: str) -> None:
+    with pytest.raises(RegistrationError, match=r"is no env that gymnasium knows .*import"):
+        source_of(given)
+
+
+@pytest.mark.usefixtures("gymnasium_registry")
+def test_id_whose_class_cannot_be_imported_is_refused() -> None:
+    gymnasium.register("Gone-v0", "no_such_module:Env")
+    with pytest.raises(RegistrationError, match="gymnasium's Gone-v0 cannot be imported: No module named"):
+        source_of("Gone-v0")
+    gymnasium.register("OnlyVector-v0", vector_entry_point="no:where")
+    with pytest.raises(RegistrationError, match="OnlyVector-v0 has no entry_point"):
+        source_of("OnlyVector-v0")
+
+
+def test_arguments_that_the_env_of_an_id_does_not_take_are_told_when_it_is_described() -> None:
+    with pytest.raises(ProtocolError, match=r"gymnasium.make\('CartPole-v1', gravitas=3\) raised TypeError"):
+        source_of("CartPole-v1", kwargs={"gravitas": 3}).describe()
+
+
+# Factories
+
+
+def numbered(envid: int, ends_after: int = 3) -> Echo:
+    return Echo(ends_after + envid)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [numbered, lambda i: Echo(), lambda *args: Echo(), lambda env_id=0: Echo(), functools.partial(numbered)],
+)
+def test_function_of_the_envs_number_is_a_factory(function: Any) -> None:
+    source = source_of(function, "Made")
+    assert isinstance(source, Factory) and source.describe().spec.api == "gymnasium"
+
+
+def test_factory_gets_number_and_arguments() -> None:
+    source = source_of(numbered, kwargs={"ends_after": 10})
+    assert source.task_id == "numbered_wrap" and source.make(2).ends_after == 12
+    assert source.make(2, ends_after=5).ends_after == 7
+    assert source.takes("ends_after") and not source.takes("render_mode")
+
+
+@pytest.mark.parametrize("function", [lambda envid: Echo(), functools.partial(numbered)])
+def test_factory_without_a_name_must_be_given_one(function: Any) -> None:
+    with pytest.raises(RegistrationError, match=r"has no name of its own: register_env\(..., name='MyEnv'\)"):
+        source_of(function)
+
+
+def with_default(render_mode: Any = None) -> Any: ...
+def by_keyword(*, envid: int) -> Any: ...
+
+
+@pytest.mark.parametrize("function", [lambda: Echo(), with_default, by_keyword, lambda **kwargs: Echo()])
+def test_function_that_takes_no_envid_is_refused_with_the_way_for_thunks(function: Any) -> None:
+    with pytest.raises(ProtocolError, match=r"takes no envid; write f\(envid, .*from_env_fns"):
+        source_of(function, "Made")
+
+
+def test_factory_with_arguments_that_it_does_not_take_is_refused() -> None:
+    with pytest.raises(ProtocolError, match=r"numbered cannot be called as numbered\(envid, size=2\)"):
+        source_of(numbered, kwargs={"size": 2})
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (None, "got None of type NoneType"),
+        (3, "got 3 of type int"),
+        (Echo, "got the class Echo, not an instance of it"),
+        ((), r"got \(\) of type tuple"),
+    ],
+)
+def test_factory_that_makes_no_env_is_told_what_it_made(made: Any, message: str) -> None:
+    with pytest.raises(ProtocolError, match=rf"<lambda>\(0\): {message}; expected an env: "):
+        source_of(lambda envid: made, "Made").describe()
+
+
+def test_factory_may_make_an_env_with_hooks() -> None:
+    assert source_of(lambda envid: Counting(envid), "Made").describe().spec.reward.name == "float32"
+
+
+# Live envs
+
+
+def test_list_of_envs_is_taken_as_it_is() -> None:
+    envs = [Echo(), Echo()]
+    source = source_of(envs)
+    assert isinstance(source, Instances) and source.num_envs == 2 and source.name == "Echo"
+    assert source.make(1) is envs[1]
+    source.describe()
+    assert [env.closed for env in envs] == [0, 0]
+    with pytest.raises(ConfigError, match=r"Echo_wrap is 2 instances of Echo, which stay in this process"):
+        pickle.dumps(source)
+
+
+@pytest.mark.parametrize(
+    ("envs", "kwargs", "message"),
+    [
+        ([], {}, "an empty list"),
+        ([Echo(), 3], {}, "instance 1 of the list is 3; expected an env$"),
+        ([lambda: Echo()], {}, "instance 0 .*functions go to envpool_wrap.from_env_fns"),
+        ([Echo], {}, "instance 0 of the list is <class"),
+        ([Echo()] * 2, {}, "more than once"),
+        ([Echo()], {"ends_after": 2}, "ends_after=2: envs that are built already take no arguments"),
+    ],
+)
+def test_list_that_is_not_one_of_envs_is_refused(envs: Any, kwargs: Any, message: str) -> None:
+    with pytest.raises(RegistrationError, match=message):
+        source_of(envs, kwargs=kwargs)
