@@ -51,8 +51,7 @@ class Lent {
     if (!forked) ring_->release(block_);
   }
 
-  static py::object capsule(std::shared_ptr<BatchRing> ring, uint32_t block) {
-    auto lent = std::make_unique<Lent>(std::move(ring), block);
+  static py::object capsule(std::unique_ptr<Lent> lent) {
     auto made = py::reinterpret_steal<py::object>(PyCapsule_New(lent.get(), nullptr, [](PyObject* self) {
       delete static_cast<Lent*>(PyCapsule_GetPointer(self, nullptr));
     }));
@@ -74,14 +73,10 @@ class Lent {
 inline py::tuple hand_out(const std::shared_ptr<BatchRing>& ring, const ReadyBatch& batch, const View& view,
                           size_t extra, bool* copied) {
   const Layout& layout = ring->arena().layout();
+  auto lent = std::make_unique<Lent>(ring, batch.block);  // lets the block go, however this ends
   *copied = !ring->try_hold(batch.block);
   py::object base;
-  try {
-    if (!*copied) base = Lent::capsule(ring, batch.block);
-  } catch (...) {
-    ring->release(batch.block);
-    throw;
-  }
+  if (!*copied) base = Lent::capsule(std::move(lent));
   py::tuple arrays(view.leaves.size() + extra);
   for (size_t i = 0; i < view.leaves.size(); ++i) {
     const EnvpoolLeaf& leaf = layout.state[view.leaves[i]];
@@ -95,7 +90,6 @@ inline py::tuple hand_out(const std::shared_ptr<BatchRing>& ring, const ReadyBat
       throw py::error_already_set();
     }
   }
-  if (*copied) ring->release(batch.block);
   return arrays;
 }
 
