@@ -1,4 +1,4 @@
-"""Gymnasium's `make_vec`, and its vector wrappers, over pools."""
+"""Gymnasium's `make_vec` over pools."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def test_make_vec_finds_an_env_that_was_not_generated() -> None:
         gymnasium.make_vec("envpool_wrap:Nowhere_wrap")
 
 
-MAKE = "print(gymnasium.make_vec('envpool_wrap:Counting_wrap', num_envs=2, backend='inline').reset()[0].shape)"
+MAKE = """
+pool = gymnasium.make_vec("envpool_wrap:Counting_wrap", num_envs=2, backend="inline")
+print(pool.reset()[0].shape)
+"""
 
 
 @pytest.mark.parametrize(
@@ -51,9 +54,8 @@ MAKE = "print(gymnasium.make_vec('envpool_wrap:Counting_wrap', num_envs=2, backe
 )
 def test_the_order_of_imports_decides(task_id: Any, imports: str, tmp_path: Path) -> None:
     task_id(Counting)
-    done = subprocess.run(
-        [sys.executable, "-c", f"{imports}\n{MAKE}"], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    command = [sys.executable, "-c", imports + MAKE]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.stdout, done.stderr) == ("(2, 3)\n", "")
 
 
