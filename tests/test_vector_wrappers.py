@@ -142,7 +142,7 @@ def test_a_wrapper_gives_something_else(name: str, mode: AutoresetMode) -> None:
     pool, theirs = both(env_fn, "inline", mode)
     if mode is AutoresetMode.SAME_STEP and name in NOT_SAME_STEP:
         for vector in (pool, theirs):
-            with pytest.raises((AssertionError, ValueError, gymnasium.error.Error), match="(?i)same.?step"):
+            with pytest.raises((AssertionError, ValueError, gymnasium.error.Error), match=r"(?i)same.?step"):
                 wrap(vector)
         return
     assert drive(wrap(pool), wrap(theirs), mode) > 0
@@ -191,7 +191,7 @@ def test_record_video_records_nothing(backend: str, tmp_path: Any) -> None:
     pytest.importorskip("moviepy")
     env_fns = [lambda: Chatty("rgb_array")] * NUM_ENVS
     pool = envpool_wrap.from_env_fns(env_fns, env_type="gymnasium", backend=backend, render_mode="rgb_array")
-    env = wrappers.RecordVideo(pool, str(tmp_path), video_aspect_ratio=(1, 1), episode_trigger=lambda n: n == 0)
+    env = wrappers.RecordVideo(pool, str(tmp_path), episode_trigger=lambda number: number == 0)
     env.reset(seed=1)
     for _ in range(15):
         env.step(env.action_space.sample())
