@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import dm_env
+import gymnasium
 import numpy as np
 import psutil
 import pytest
@@ -217,3 +220,38 @@ def test_references_to_what_a_method_returned_are_kept(
     gc.collect()
     changes = [now - then for now, then in zip(counts(watched), before, strict=True)]
     assert all(abs(change) < 25 for change in changes), changes  # None and False have other holders
+
+
+class Large(gymnasium.Env[Any, Any]):
+    """An observation of 64 MiB."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (64 << 20,), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.obs = np.zeros(64 << 20, np.uint8)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        return self.obs, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.obs, 1.0, False, False, {}
+
+
+def test_a_copy_that_finds_no_memory_keeps_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envpool_wrap.core.RING_BYTES", 0)
+    with envpool_wrap.from_env_fns([Large], env_type="gym", backend="inline") as pool:
+        held = [pool.reset()]
+        while pool.stats()["private_copies"] == 0:
+            held.append(pool.step([1]))
+        del held[-1]
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + (16 << 20), limits[1]))
+        try:
+            for _ in range(2 * len(held) + 4):
+                with pytest.raises(MemoryError):
+                    pool.step([1])
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+        assert pool.step([1])[1].tolist() == [1.0]

@@ -6,7 +6,7 @@ What a pool adds (`env_id`, `elapsed_step`, `players`) is left out, and times.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -25,7 +25,7 @@ OURS = {"env_id", "elapsed_step", "players"}
 class Chatty(gymnasium.Env[Any, Any]):
     """Draws lengths and observations from `np_random`; infos of many kinds that come and go."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
     observation_space = spaces.Box(-10.0, 10.0, (2, 2), np.float32)
     action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
@@ -128,27 +128,31 @@ WRAPPERS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "FlattenObservation": (Apart, wrappers.FlattenObservation),
     "NormalizeObservation": (Chatty, wrappers.NormalizeObservation),
     "NormalizeReward": (Chatty, wrappers.NormalizeReward),
-    "RescaleAction": (Chatty, lambda env: wrappers.RescaleAction(env, -2.0, 2.0)),
-    "RescaleObservation": (Chatty, lambda env: wrappers.RescaleObservation(env, 0.0, 1.0)),
+    "RescaleAction": (Chatty, lambda env: wrappers.RescaleAction(env, *np.float32([-2, 2]))),
+    "RescaleObservation": (Chatty, lambda env: wrappers.RescaleObservation(env, *np.float32([0, 1]))),
     "ReshapeObservation": (Chatty, lambda env: wrappers.ReshapeObservation(env, (4,))),
 }
-NOT_SAME_STEP = {name for name in WRAPPERS if name.endswith("Observation")}
+REFUSED = {(name, AutoresetMode.SAME_STEP) for name in WRAPPERS if name.endswith("Observation")}
+REFUSED.add(("NormalizeObservation", AutoresetMode.DISABLED))
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # of DtypeObservation's space
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_a_wrapper_gives_something_else(name: str, mode: AutoresetMode) -> None:
     env_fn, wrap = WRAPPERS[name]
     pool, theirs = both(env_fn, "inline", mode)
-    if mode is AutoresetMode.SAME_STEP and name in NOT_SAME_STEP:
+    if (name, mode) in REFUSED:
         for vector in (pool, theirs):
-            with pytest.raises((AssertionError, ValueError, gymnasium.error.Error), match=r"(?i)same.?step"):
+            with pytest.raises((AssertionError, ValueError), match=r"(?i)same.?step|NEXT_STEP"):
                 wrap(vector)
         return
     assert drive(wrap(pool), wrap(theirs), mode) > 0
 
 
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name.lower())
+# Not with autoreset disabled: SyncVectorEnv takes the mask out of the caller's dict, and the wrapper then
+# begins every env's episode anew. See the next test.
+@pytest.mark.parametrize("mode", MODES[:2], ids=lambda mode: mode.name.lower())
 def test_record_episode_statistics_gives_something_else(backend: str, mode: AutoresetMode) -> None:
     pool, theirs = (wrappers.RecordEpisodeStatistics(vector) for vector in both(cartpole, backend, mode))
     assert drive(pool, theirs, mode) > 0
