@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+FREE_THREADED ?= $(CURDIR)/build/free-threaded-venv/bin/python
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +14,8 @@ CXX_FILES = $(wildcard cpp_core/*.h cpp_core/*.cc tests/cpp/*.h tests/cpp/*.cc b
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 CPP := cpp-default cpp-asan cpp-tsan
-.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded bench bench-cpp wheel-test clean
+.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded wheel-test clean
+.PHONY: bench bench-all bench-free-threaded bench-cpp
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -49,8 +52,18 @@ $(CPP): cpp-%: $(VENV)/dev.stamp
 free-threaded:
 	tools/test-free-threaded $(PYTEST_ARGS)
 
+# Such as: make bench BENCH_ARGS="--env cartpole --contender ours-process"; make bench BENCH_ARGS=growth
 bench: $(VENV)/dev.stamp
-	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-all: $(VENV)/test.stamp
+	$(BIN)/python -m benchmarks --all $(BENCH_ARGS)
+
+# With the wheel that `make free-threaded` installs; the checkout's packages have no _core for that Python.
+bench-free-threaded:
+	@mkdir -p build/elsewhere
+	@ln -sfn ../../benchmarks build/elsewhere/benchmarks
+	cd build/elsewhere && PYTHON_GIL=0 $(FREE_THREADED) -m benchmarks $(BENCH_ARGS)
 
 bench-cpp: build/handover
 	build/handover

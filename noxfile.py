@@ -26,5 +26,5 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """benchmarks/throughput.py"""
+    """Our pools beside a plain loop and the machine's limits: benchmarks/"""
     session.run("make", "bench")
