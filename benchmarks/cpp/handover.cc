@@ -15,7 +15,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
-#include <limits>
 #include <memory>
 #include <new>
 #include <thread>
@@ -162,7 +161,7 @@ class OneEnvPool {
     layout.set_blocks(4);
     file_ = std::make_unique<MemFile>("arena", layout.total_bytes);
     engine_.reset(new Engine{Arena(std::move(layout), file_->fd()), std::make_unique<NoopStepper>(),
-                             std::numeric_limits<int32_t>::max(), /*timed=*/false});
+                             EpisodeRules{}, /*timed=*/false});
     if (process)
       worker_ = std::make_unique<Partner>(true, [&] { work(*engine_, 0, spin_ns, engine_->arena.life(0)); });
     pool_ = std::make_unique<EnvPool>(engine_, PoolOptions{1, 1, process ? 0U : 1U, false, spin_ns, -1});
