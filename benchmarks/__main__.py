@@ -94,7 +94,7 @@ def _pools(options: argparse.Namespace, pace: dict[str, Any]) -> list[Job]:
 
     asked = options.contender or (list(CONTENDERS) if options.all else ["loop", *OURS])
     cells = [
-        Cell(env, num_envs, name, options.workers, _limits(name), **pace)
+        Cell(env, num_envs, name, options.workers, _beside(name), **pace)
         for env in options.env or [name for name in ENVS if not name.startswith("obs")]
         for num_envs in options.num_envs
         for name in asked
@@ -103,7 +103,7 @@ def _pools(options: argparse.Namespace, pace: dict[str, Any]) -> list[Job]:
     return [("cell", "pools", asdict(cell)) for cell in cells]
 
 
-def _limits(contender: str) -> tuple[str, ...]:
+def _beside(contender: str) -> tuple[str, ...]:
     return ("ceiling", "bare") if contender in ("ours-inline", "loop") else ("ceiling",)
 
 
@@ -116,6 +116,7 @@ def _growth(options: argparse.Namespace, pace: dict[str, Any]) -> list[Job]:
 def _parser() -> argparse.ArgumentParser:
     from benchmarks.contenders import CONTENDERS
     from benchmarks.envs import ENVS
+    from benchmarks.growth import GROUPS
 
     pace = argparse.ArgumentParser(add_help=False)
     pace.add_argument("--quick", action="store_true", help="few short rounds: to see that it works")
@@ -139,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="every contender")
     commands = parser.add_subparsers(dest="command")
     growth = commands.add_parser("growth", parents=[pace])
-    growth.add_argument("--group", nargs="*", help="num_envs, workers, obs, make, generation, endurance")
+    growth.add_argument("--group", type=_names(GROUPS), help=f"some of {', '.join(GROUPS)}")
     for name in ("table", "plot"):
         command = commands.add_parser(name)
         command.add_argument("files", type=Path, nargs="+")

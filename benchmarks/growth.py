@@ -60,16 +60,20 @@ class Generation:
 
 @dataclass(frozen=True)
 class Endurance:
-    """Growth of memory and of references over many env-steps, after a tenth of them to warm up."""
+    """Growth of memory and of references over many env-steps, after a tenth of them to warm up.
+
+    The env hands out the same obs each time: a reference to it that is not given back shows.
+    """
 
     steps: int = 10_000_000
     num_envs: int = 64
+    env: str = "obs16"
 
     def run(self) -> dict[str, Any]:
         import psutil
 
         process = psutil.Process()
-        env = ENVS["noop"]
+        env = ENVS[self.env]
         contender = Inline(env, self.num_envs, 1)
         pool, actions = contender.envs, env.actions(self.num_envs)[0]
         contender.reset()
@@ -92,6 +96,9 @@ class Endurance:
             "rss_growth": rss_after - rss,
             "reference_growth": references_after - references,
         }
+
+
+GROUPS = ("num_envs", "workers", "obs", "make", "generation", "endurance")
 
 
 def jobs(pace: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

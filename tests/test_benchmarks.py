@@ -26,7 +26,7 @@ from benchmarks.check import Mismatch, check  # noqa: E402
 from benchmarks.contender import PlainLoop  # noqa: E402
 from benchmarks.contenders import CONTENDERS, OURS  # noqa: E402
 from benchmarks.envs import ENVS  # noqa: E402
-from benchmarks.growth import Endurance, Generation, MakeTime, envs_of  # noqa: E402
+from benchmarks.growth import GROUPS, Endurance, Generation, MakeTime, envs_of  # noqa: E402
 from benchmarks.growth import jobs as growth_jobs  # noqa: E402
 from benchmarks.loop import Loop  # noqa: E402
 from benchmarks.meters import Tree  # noqa: E402
@@ -207,6 +207,7 @@ def test_a_job_that_hangs_is_ended_with_all_that_it_started(
 
 def test_growth_measures_making_and_leaking(task_id: Callable[[type], str]) -> None:
     task_id(ENVS["noop"].hooks)
+    task_id(ENVS["obs16"].hooks)
     made = MakeTime("noop", 2, "ours-inline", times=2).run()
     assert len(made["built_seconds"]) == len(made["made_seconds"]) == 2
     assert 0 < min(made["built_seconds"]) < min(made["made_seconds"])
@@ -221,7 +222,7 @@ def test_jobs_of_growth_are_of_known_kinds_envs_and_contenders() -> None:
         module, name = jobs.KINDS[kind]
         getattr(importlib.import_module(module), name)(**parameters)
         assert parameters.get("env", "noop") in ENVS and parameters.get("contender", "loop") in CONTENDERS
-    assert {group for _, group, _ in todo} == set(report._SECTIONS) - {"pools"}
+    assert {group for _, group, _ in todo} == set(GROUPS) == set(report._SECTIONS) - {"pools"}
     assert set(envs_of(todo)) == {"noop", "spin100", "cartpole", *(n for n in ENVS if n.startswith("obs"))}
 
 
