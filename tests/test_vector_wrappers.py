@@ -195,9 +195,9 @@ def test_record_video_records_nothing(backend: str, tmp_path: Any) -> None:
     pytest.importorskip("moviepy")
     env_fns = [lambda: Chatty("rgb_array")] * NUM_ENVS
     pool = envpool_wrap.from_env_fns(env_fns, env_type="gymnasium", backend=backend, render_mode="rgb_array")
-    env = wrappers.RecordVideo(pool, str(tmp_path), episode_trigger=lambda number: number == 0)
+    env = wrappers.RecordVideo(pool, str(tmp_path / "videos"), episode_trigger=lambda number: number == 0)
     env.reset(seed=1)
     for _ in range(15):
         env.step(env.action_space.sample())
     env.close()
-    assert list(tmp_path.glob("*.mp4"))
+    assert list(tmp_path.glob("videos/*.mp4"))
