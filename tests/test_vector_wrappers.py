@@ -175,12 +175,14 @@ def test_a_masked_reset_takes_the_mask_from_the_callers_dict() -> None:
 
 @pytest.mark.integration
 def test_numpy_to_torch_gives_something_else(backend: str) -> None:
-    pool, theirs = (wrappers.NumpyToTorch(one) for one in both(Chatty, backend, AutoresetMode.NEXT_STEP))
+    pool, theirs = (wrappers.NumpyToTorch(one) for one in both(cartpole, backend, AutoresetMode.NEXT_STEP))
     ours, others = pool.reset(seed=5), theirs.reset(seed=5)
-    for _ in range(20):
-        assert_same(ours[0].numpy(), others[0].numpy(), "obs")
-        actions = np.zeros((NUM_ENVS, 2), np.float32)
-        ours, others = (vector.step(torch_of(actions)) for vector in (pool, theirs))
+    for number in range(40):
+        for one, other in zip(ours[:-1], others[:-1], strict=True):
+            assert one.dtype == other.dtype
+            assert_same(one.numpy(), other.numpy(), f"step {number}")
+        actions = torch_of(np.array([number % 2, 1, 0]))
+        ours, others = pool.step(actions), theirs.step(actions)
     pool.close()
 
 
