@@ -17,6 +17,8 @@ from envpool_protocol.sources import source_of
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.registry import face_of
 
+pytest_plugins = ["scripts", "troubled_pools"]  # their fixtures
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -1,0 +1,146 @@
+"""Limits of the system: memory, address space, descriptors; and what many pools leave behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scripts import finish
+from troubled_pools import still
+
+from envpool_protocol.errors import EnvError
+
+
+def test_an_env_out_of_memory_hangs_the_pool(pool: Any) -> None:
+    mine = pool("starve", who=1)
+    mine.reset()
+    with pytest.raises(EnvError, match="env 1: _step_envpool raised MemoryError"):
+        mine.step(still(4))
+    assert mine.step(still(4))[0][:, 1].tolist() == [2, 0, 2, 2]
+
+
+def test_out_of_address_space_is_unclear(script: Any) -> None:
+    process = script("""
+make(num_threads=2).close()
+gc.collect()
+before = descriptors()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+for backend in ("inline", "process"):
+    resource.setrlimit(resource.RLIMIT_AS, (now + (64 << 20), limits[1]))
+    try:
+        make(backend=backend, num_threads=0 if backend == "inline" else 2, num_envs=4000)
+        raise AssertionError("no error")
+    except (MemoryError, PoolError, OSError) as error:
+        told = f"{type(error).__name__}: {error}"
+        say("told", told)
+        assert "no memory for a pool's batches" in told, told
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    gc.collect()
+    assert not children_of(os.getpid())
+    assert descriptors() == before
+with make() as pool:
+    pool.reset()
+""")
+    out = finish(process)
+    print(out)
+
+
+def test_out_of_descriptors_leaves_something_behind(script: Any) -> None:
+    process = script("""
+make(num_threads=3).close()
+gc.collect()
+before = descriptors()
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+used = len(os.listdir("/proc/self/fd"))
+told = set()
+for spare in range(0, 40):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + spare, hard))
+    try:
+        make(num_threads=3).close()
+        break
+    except (OSError, PoolError) as error:
+        told.add(f"{type(error).__name__}: {error}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    gc.collect()
+    assert not children_of(os.getpid()), (spare, children_of(os.getpid()))
+    assert descriptors() == before, (spare, set(descriptors()) - set(before))
+say("succeeded with", spare)
+for text in told:
+    say("told", text.replace("\\n", " "))
+    assert "Too many open files" in text, text
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+with make() as pool:
+    pool.reset()
+assert descriptors() == before
+""")
+    out = finish(process)
+    print(out)
+    assert "succeeded" in out
+    assert "told" in out
+
+
+def test_out_of_descriptors_at_a_restart_starts_a_worker_twice(script: Any) -> None:
+    process = script("""
+pool = make(num_threads=3, num_envs=6)  # the caller and two processes
+pool.reset()
+before = len(descriptors())
+for round in range(3):
+    for pid in workers(pool):
+        os.kill(pid, signal.SIGKILL)
+    try:
+        pool.step(still(6))
+    except WorkerDied:
+        pass
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    refused = 0
+    for spare in range(0, 30):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + spare, hard))
+        try:
+            pool.reset()
+            break
+        except (OSError, PoolError) as error:
+            assert "Too many open files" in str(error), error
+            refused += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert len(children_of(os.getpid())) == 0, children_of(os.getpid())
+    assert refused
+    assert len(children_of(os.getpid())) == 2
+    assert pool.step(still(6))[0][:, 1].tolist() == [1] * 6
+    assert len(descriptors()) == before, (before, descriptors())
+pool.close()
+assert not children_of(os.getpid())
+""")
+    finish(process)
+
+
+def test_pools_that_come_and_go_leave_something(script: Any) -> None:
+    finish(script(COME_AND_GO.format(processes=10, threads=60)))
+
+
+@pytest.mark.slow
+def test_many_pools_that_come_and_go_leave_something(script: Any) -> None:
+    finish(script(COME_AND_GO.format(processes=50, threads=300)))
+
+
+COME_AND_GO = """
+def memory():
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def live(backend, count):
+    for _ in range(count):
+        with make(backend=backend, caller_steps=False) as pool:
+            pool.reset()
+            held = pool.step(still(4))
+for backend, warm, count in (("thread", 20, {threads}), ("process", 3, {processes})):
+    live(backend, warm)
+    before = descriptors(), len(os.listdir("/proc/self/task")), memory()
+    live(backend, count)
+    after = descriptors(), len(os.listdir("/proc/self/task")), memory()
+    assert before[:2] == after[:2], (before, after)
+    assert after[2] - before[2] < 4 << 20, (before[2], after[2])
+assert not children_of(os.getpid())
+"""

@@ -1,0 +1,64 @@
+"""Letters from a worker that cannot be stored, or that nobody reads: the caller is told all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from envs import STEP_HOOKS
+from faulty_envs import until
+from troubled_pools import HOW, LOST, PROCESSES, assert_works, receive_all, still
+
+from envpool_protocol.errors import EnvError
+
+UNTOLD = "its exception could not be brought over: its worker has no memory or no space left for it"
+
+
+@pytest.mark.parametrize("how", PROCESSES)
+@pytest.mark.parametrize("hook", ["_seed_envpool", "_reset_envpool", *STEP_HOOKS])
+def test_an_exception_that_finds_no_space_is_never_told(pool: Any, how: str, hook: str) -> None:
+    troubled = pool("full", at=hook, who=3, once=True, **HOW[how])
+    troubled._send_reset(None, None, None)
+    rows, failures = receive_all(troubled)
+    if hook in STEP_HOOKS:
+        assert not failures
+        troubled.send(still(4), [0, 1, 2, 3])
+        rows, failures = receive_all(troubled)
+    (failure,) = failures
+    assert (failure.env_id, failure.hook, str(failure.exception)) == (3, hook, UNTOLD)
+    assert (failure.seed, failure.elapsed_step, failure.action) == (troubled._core.seed(3), 0, None)
+    assert rows[3] == LOST
+    assert all(rows[env][0][0] == env and not rows[env][3] for env in (0, 1, 2))
+    assert_works(troubled)
+
+
+def test_an_exception_that_finds_no_space_is_not_restarted(pool: Any) -> None:
+    troubled = pool("full", who=3, once=True, on_error="restart")
+    troubled.reset()
+    assert troubled.step(still(4))[3].tolist() == [False, False, False, True]
+    assert troubled.stats()["restarts"] == [0, 0, 0, 1]
+    assert_works(troubled)
+
+
+def test_an_exception_that_finds_no_space_outside_a_step_is_never_told(pool: Any) -> None:
+    with pytest.raises(EnvError, match=f"env 3: __init__ raised RuntimeError: {UNTOLD}"):
+        pool("full", at="__init__", who=3)
+    troubled = pool("full", at="_close_envpool", who=3)
+    troubled.reset()
+    with pytest.raises(RuntimeError, match=UNTOLD):
+        troubled.call("get_into", "full", env_id=[2])
+    with pytest.raises(RuntimeError, match=UNTOLD):  # the same worker, and a result this time
+        troubled.call("about", env_id=[3])
+    assert troubled.step(still(4))[0][:, 1].tolist() == [1, 1, 1, 1]
+    with pytest.raises(EnvError, match=f"env 3: _close_envpool raised RuntimeError: {UNTOLD}"):
+        troubled.close()
+
+
+def test_a_letter_that_nobody_reads_ends_the_worker_that_closes_its_env(pool: Any, tmp_path: Path) -> None:
+    troubled = pool("info-nowhere", who=3)
+    troubled.reset()
+    troubled.send(still(4))
+    assert until(lambda: troubled._core.stats()["steps"] == [1, 1, 1, 1])
+    troubled.close()
+    assert {path.name for path in tmp_path.iterdir()} == {f"closed-{env}" for env in range(4)}
