@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from envpool_protocol import EnvPoolProtocol
 
@@ -328,3 +329,32 @@ class WalkEnv(EnvPoolProtocol, gymnasium.Env):
 
     def _reward_envpool(self) -> float:
         return -abs(self.x)
+
+
+class CartPole(EnvPoolProtocol):
+    """Gymnasium's CartPole behind the hooks."""
+
+    def __init__(self, envid: int) -> None:
+        self.env = CartPoleEnv()
+        self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
+        self.seed: int | None = None
+
+    def _seed_envpool(self, seed: int) -> None:
+        self.seed = seed
+
+    def _reset_envpool(self) -> None:
+        self.obs, _ = self.env.reset(seed=self.seed)
+        self.seed = None  # a seed counts for one reset, the episodes after it go on from there
+        self.reward, self.terminated = 0.0, False
+
+    def _step_envpool(self, action: Any) -> None:
+        self.obs, self.reward, self.terminated, _, _ = self.env.step(action)
+
+    def _make_obs_envpool(self) -> Any:
+        return self.obs
+
+    def _done_envpool(self) -> bool:
+        return self.terminated
+
+    def _reward_envpool(self) -> float:
+        return self.reward

@@ -197,6 +197,9 @@ class Troubled(EnvPoolProtocol):
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         raise ValueError(f"env {self.envid} says no")
 
+    def _devour(self) -> None:
+        self.left = b"x" * (256 << 20)
+
     def about(self) -> dict[str, Any]:
         """What this process looks like from inside."""
         return {

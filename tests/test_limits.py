@@ -2,13 +2,72 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty_envs import until
 from scripts import finish
-from troubled_pools import still
+from troubled_pools import HOW, PROMPT, assert_works, pids_of, receive_all, still
 
 from envpool_protocol.errors import EnvError
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Path]:
+    """A control group (version 2) that may use 16 MiB; skips the test where none can be made."""
+    group = _delegating_group() / f"limited-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "memory.max").write_text(str(16 << 20))
+        if (group / "memory.swap.max").exists():
+            (group / "memory.swap.max").write_text("0")
+        yield group
+        assert until(lambda: not (group / "cgroup.procs").read_text()), "a worker is left in the group"
+    finally:
+        group.rmdir()
+
+
+def _delegating_group() -> Path:
+    """The nearest group, from this process's own upwards, whose children may have memory limits of ours."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    root = next((Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)
+    own = [line[4:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::/")]
+    if root is None or not own:
+        pytest.skip("no control groups of version 2 are mounted here")
+    refusals = []
+    for group in (root / own[0], *(root / own[0]).parents):
+        if not (group / "cgroup.subtree_control").exists():
+            break
+        if "memory" not in (group / "cgroup.subtree_control").read_text().split():
+            refusals.append(f"{group} does not delegate the memory controller")
+        elif not os.access(group, os.W_OK):
+            refusals.append(f"{group} is not writable")
+        else:
+            return group
+    pytest.skip("; ".join(refusals) or f"the group {own[0]} is not below {root}")
+
+
+@pytest.mark.parametrize("how", ["process", "process+caller", "process-async"])
+def test_a_worker_that_reaches_a_memory_limit_hangs_the_pool(pool: Any, memory_group: Path, how: str) -> None:
+    troubled = pool("devour", who=3, once=True, **HOW[how])
+    troubled._send_reset(None, None, None)
+    receive_all(troubled)
+    (memory_group / "cgroup.procs").write_text(str(pids_of(troubled)[-1]))
+    start = time.monotonic()
+    troubled.send(still(4), [0, 1, 2, 3])
+    rows, failures = receive_all(troubled)
+    took = time.monotonic() - start
+    assert "oom_kill 1" in (memory_group / "memory.events").read_text()
+    assert 3 in {failure.env_id for failure in failures} <= {2, 3}
+    assert all("was killed by SIGKILL" in str(failure) for failure in failures)
+    assert rows[3] == ([0, 0, 0, 0], 0.0, False, True)
+    assert [rows[env][0][:2] for env in (0, 1)] == [[0, 1], [1, 1]]
+    assert took < PROMPT
+    assert_works(troubled)
 
 
 def test_an_env_out_of_memory_hangs_the_pool(pool: Any) -> None:
