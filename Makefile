@@ -4,17 +4,21 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 FREE_THREADED ?= $(CURDIR)/build/free-threaded-venv/bin/python
+TEST_PROCESSES ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install -qq --disable-pip-version-check
 CXX_FILES = $(wildcard cpp_core/*.h cpp_core/*.cc tests/cpp/*.h tests/cpp/*.cc benchmarks/cpp/*.cc)
 
+# Each process starts on its half of the tests, so that tests of a file mostly share what they compile.
+IN_PARALLEL = -n $(TEST_PROCESSES) --dist worksteal
+
 # Older ThreadSanitizer runtimes cannot start where the kernel spreads addresses too widely.
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 CPP := cpp-default cpp-asan cpp-tsan
-.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded wheel-test clean
+.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded sanitize-python wheel-test clean
 .PHONY: bench bench-all bench-free-threaded bench-cpp
 .DELETE_ON_ERROR:
 
@@ -24,7 +28,7 @@ demo: $(VENV)/demo.stamp
 test: lint cpp pytest # the quickest to fail comes first
 
 pytest: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m "not integration" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not integration" $(PYTEST_ARGS)
 
 test-all: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m integration $(PYTEST_ARGS)
@@ -52,6 +56,11 @@ $(CPP): cpp-%: $(VENV)/dev.stamp
 free-threaded:
 	tools/test-free-threaded $(PYTEST_ARGS)
 
+# The engine and generated modules under sanitizers, driven from Python.
+sanitize-python: $(VENV)/dev.stamp
+	tools/sanitize-python address $(PYTEST_ARGS)
+	tools/sanitize-python thread $(PYTEST_ARGS)
+
 # Such as: make bench BENCH_ARGS="--env cartpole --contender ours-process"; make bench BENCH_ARGS=growth
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -72,6 +81,10 @@ build/handover: benchmarks/cpp/handover.cc $(wildcard cpp_core/*.h)
 	@mkdir -p $(@D)
 	$(CXX) -std=c++20 -O3 -DNDEBUG -Wall -Wextra -Werror -I. -pthread -o $@ $<
 
+# What may differ between the checkout and a wheel: files that are found, compiled or started, and what is exported.
+WHEEL_TESTS := building compiler examples generator processes public_names readme resources \
+  pool gym_face gymnasium_face dm_face
+
 # Builds the wheel out of the sdist, and tests it where the checkout cannot be imported by accident.
 wheel-test: $(VENV)/dev.stamp
 	rm -rf build/wheel
@@ -81,8 +94,8 @@ wheel-test: $(VENV)/dev.stamp
 	mkdir build/wheel/elsewhere
 	cd build/wheel/elsewhere && ../venv/bin/python -c \
 	  "import envpool_protocol as p; assert 'site-packages' in p.__file__, p.__file__; print('testing', p.__file__)"
-	cd build/wheel/elsewhere && ../venv/bin/python -m pytest "$(CURDIR)/tests" \
-	  -p no:cacheprovider -m "not integration and not slow" $(PYTEST_ARGS)
+	cd build/wheel/elsewhere && ../venv/bin/python -m pytest $(IN_PARALLEL) \
+	  $(WHEEL_TESTS:%="$(CURDIR)/tests/test_%.py") -p no:cacheprovider -m "not integration and not slow" $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .nox

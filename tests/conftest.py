@@ -1,7 +1,9 @@
-"""One home folder for the whole run, so that each env of `envs.py` is compiled once."""
+"""One home folder for the whole run and all its processes, so that each env of `envs.py` is compiled once."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ from envpool_wrap.registry import face_of
 pytest_plugins = ["scripts", "troubled_pools"]  # their fixtures
 
 
+# A shell that is no terminal's starts what ends in & with SIGINT ignored, and tests interrupt themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite tests/golden, to be read in review"
@@ -29,7 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """ENVPOOL_WRAP_HOME of this run; tests that need an empty one set their own."""
-    folder = tmp_path_factory.mktemp("home")
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "home"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENVPOOL_WRAP_HOME", str(folder))
         patch.setenv(envs.GATES, str(tmp_path_factory.mktemp("gates")))

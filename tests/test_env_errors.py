@@ -226,6 +226,7 @@ def test_an_exception_without_a_text_hides_the_batch(
         (lambda: Unreadable(3, 4), "Unreadable", "3 and 4"),
         (lambda: Homebody(HOME), "Homebody", str(HOME)),
     ],
+    ids=["Rooted", "Unreadable", "Homebody"],
 )
 def test_an_exception_that_cannot_travel_is_lost(make: Any, make_error: Any, name: str, said: str) -> None:
     pool = make(Faulty, num_envs=3, backend="process", num_threads=3)

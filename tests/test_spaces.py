@@ -211,7 +211,9 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("space", "parts"), ERRORS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("space", "parts"), ERRORS, ids=lambda value: str(value).partition(" object at ")[0][:40]
+)
 def test_error_names_the_place_and_what_to_do(space: Any, parts: list[str]) -> None:
     with pytest.raises(SpecError) as caught:
         space_spec(space, "obs")
