@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import envpool_wrap
 from envpool_protocol.errors import *
+from envs import until_it_receives
 from faulty_envs import *
 NAME, SCRATCH = sys.argv[1:3]
 def make(what="", backend="process", num_threads=2, num_envs=4, at="_step_envpool", who=None, **config):

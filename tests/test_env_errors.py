@@ -425,7 +425,7 @@ def test_ctrl_c_waits_for_a_slow_env_or_loses_the_batch(make: Any, apart: Any) -
         pool.recv()
     late = time.monotonic() - sent[0]
     helper.join()
-    assert late < 1  # 0.2 is promised, on a machine that is not busy
+    assert late < 2  # 0.2 is promised, on a machine that is not busy
     Gated.open(0)
     assert pool.recv()[0].tolist() == [[0, 1], [1, 1]]
 

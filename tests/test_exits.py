@@ -45,7 +45,7 @@ def test_a_pool_dies_with_the_thread_that_made_it(pool: Any) -> None:
     thread = threading.Thread(target=lambda: made.append(pool()))
     thread.start()
     thread.join()
-    assert not Path(f"/proc/self/task/{thread.native_id}").exists()
+    assert until(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists())
     time.sleep(0.3)  # a parent-death signal would be there by now
     made[0].reset()
     assert made[0].step(still(4))[0][:, 1].tolist() == [1, 1, 1, 1]
@@ -106,13 +106,9 @@ if state != "idle":
 if state in ("hangs", "in a thread"):
     assert until((Path(SCRATCH) / "hangs-1").exists)
 if state == "in a thread":
-    inside = threading.Event()
-    def receive():
-        inside.set()
-        pool.recv()
-    threading.Thread(target=receive, daemon=True).start()
-    inside.wait()
-    time.sleep(0.1)
+    thread = threading.Thread(target=pool.recv, daemon=True)
+    thread.start()
+    until_it_receives(thread)
 say("workers", *(workers(pool) if {backend!r} == "process" else []))
 """)
     pids = words_of(process, "workers")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from envs import until_it_receives
 from faulty_envs import is_gone, until
 from scripts import finish, words_of
 from troubled_pools import HOW, PROMPT, assert_works, pids_of, still
@@ -28,6 +29,7 @@ def test_a_hung_env_is_not_named(pool: Any, how: str, tmp_path: Path, monkeypatc
             troubled.recv()
     troubled.send(still(2), [1, 3])
     assert until((tmp_path / "hangs-1").exists)
+    assert until(lambda: troubled.stats()["steps"] == [0, 0, 0, 1])
     for _ in range(2):
         start = time.monotonic()
         with pytest.raises(PoolTimeout, match=r"still running: env 1 for \d+\.\d s; waiting for a worker: 0"):
@@ -63,7 +65,7 @@ def test_a_hung_env_keeps_close_from_ending(pool: Any, at: str, tmp_path: Path, 
 
 @pytest.mark.parametrize("how", ["thread", "process"])
 def test_closing_while_a_step_runs_ends_the_workers_under_it(pool: Any, how: str, tmp_path: Path) -> None:
-    troubled = pool("hang", who=1, timeout=1.0, **HOW[how])
+    troubled = pool("hang", who=1, timeout=3.0, **HOW[how])
     troubled.reset()
     caught: list[BaseException] = []
 
@@ -79,7 +81,7 @@ def test_closing_while_a_step_runs_ends_the_workers_under_it(pool: Any, how: str
     start = time.monotonic()
     with pytest.raises(PendingCallError):
         troubled.close()
-    assert time.monotonic() - start < 0.9
+    assert time.monotonic() - start < 2.5
     thread.join(20)
     assert [type(error) for error in caught] == [PoolTimeout]
     assert repr(troubled).count("closed") == 0
@@ -99,11 +101,12 @@ def test_an_interrupt_does_not_reach_recv(pool: Any, tmp_path: Path) -> None:
     sent: list[float] = []
 
     def interrupt() -> None:
+        until_it_receives(threading.main_thread())
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Timer(0.2, interrupt).start()
     with pytest.raises(KeyboardInterrupt):
+        threading.Thread(target=interrupt).start()
         troubled.recv()
     took = time.monotonic() - sent[0]
     print(f"interrupted within {took:.3f} s")

@@ -142,7 +142,7 @@ def test_a_stopped_worker_holds_close_up(monkeypatch: pytest.MonkeyPatch) -> Non
     os.kill(pids[0], signal.SIGSTOP)
     start = time.monotonic()
     pool.close()
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10
     assert all(map(is_gone, pids))
 
 

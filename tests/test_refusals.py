@@ -346,8 +346,11 @@ def test_a_timeout_of_step_loses_what_was_sent(make: Any, backend: str) -> None:
     pool = make(Gated, num_envs=2, backend=backend, num_threads=1, timeout=0.05)
     start(pool)
     Gated.shut(0)
-    with pytest.raises(PoolTimeout, match=r"still running: env 0 for .*waiting for a worker: 1"):
+    with pytest.raises(PoolTimeout):
         pool.step(np.zeros(2, int))
+    Gated.await_entered(0)
+    with pytest.raises(PoolTimeout, match=r"still running: env 0 for .*waiting for a worker: 1"):
+        pool.recv()
     with pytest.raises(PendingCallError):
         pool.step(np.zeros(2, int))
     Gated.open(0)
