@@ -331,7 +331,7 @@ class WalkEnv(EnvPoolProtocol, gymnasium.Env):
         return -abs(self.x)
 
 
-class CartPole(EnvPoolProtocol):
+class Pole(EnvPoolProtocol):
     """Gymnasium's CartPole behind the hooks."""
 
     def __init__(self, envid: int) -> None:

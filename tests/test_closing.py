@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -93,10 +94,11 @@ def test_envs_outlive_their_pool(name: str, backend: str) -> None:
 @pytest.mark.parametrize("caller_steps", [True, False])
 def test_worker_threads_outlive_their_pool(name: str, caller_steps: bool) -> None:
     def workers() -> int:
-        return sum(
-            task.joinpath("comm").read_text().startswith("envpool-")
-            for task in Path("/proc/self/task").iterdir()
-        )
+        count = 0
+        for task in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                count += task.joinpath("comm").read_text().startswith("envpool-")
+        return count
 
     if not Path("/proc/self/task").exists():
         pytest.skip("no /proc here")
@@ -104,9 +106,9 @@ def test_worker_threads_outlive_their_pool(name: str, caller_steps: bool) -> Non
     pool = envpool_wrap.make(
         name, "gym", num_envs=3, num_threads=3, backend="thread", caller_steps=caller_steps
     )
-    assert workers() == before + 3 - caller_steps
+    assert until(lambda: workers() == before + 3 - caller_steps)  # each gives itself its name
     pool.close()
-    assert workers() == before
+    assert until(lambda: workers() == before)  # one that was joined may be seen for a moment
 
 
 @pytest.mark.parametrize("caller_steps", [True, False])

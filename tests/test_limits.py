@@ -181,14 +181,17 @@ def test_pools_that_come_and_go_leave_something(script: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_many_pools_that_come_and_go_leave_something(script: Any) -> None:
-    finish(script(COME_AND_GO.format(processes=50, threads=300)))
+    finish(script(COME_AND_GO.format(processes=50, threads=300)), 280)
 
 
 COME_AND_GO = """
 def memory():
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def threads():  # one that was joined may be seen for a moment
+    return len(os.listdir("/proc/self/task"))
 def live(backend, count):
     for _ in range(count):
         with make(backend=backend, caller_steps=False) as pool:
@@ -196,10 +199,10 @@ def live(backend, count):
             held = pool.step(still(4))
 for backend, warm, count in (("thread", 20, {threads}), ("process", 3, {processes})):
     live(backend, warm)
-    before = descriptors(), len(os.listdir("/proc/self/task")), memory()
+    before = descriptors(), threads(), memory()
     live(backend, count)
-    after = descriptors(), len(os.listdir("/proc/self/task")), memory()
-    assert before[:2] == after[:2], (before, after)
-    assert after[2] - before[2] < 4 << 20, (before[2], after[2])
+    assert descriptors() == before[0], (descriptors(), before[0])
+    assert until(lambda: threads() == before[1]), (threads(), before[1])
+    assert memory() - before[2] < 4 << 20, (memory(), before[2])
 assert not children_of(os.getpid())
 """

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from envs import CartPole, Counting, WalkEnv
+from envs import Counting, Pole, WalkEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +55,7 @@ def played(pool: Any, plans: list[Any]) -> list[list[Any]]:
     return rows
 
 
-STEPS = {Counting: 12, WalkEnv: 12, CartPole: 30}  # several episodes; a pole falls after some twenty steps
+STEPS = {Counting: 12, WalkEnv: 12, Pole: 30}  # several episodes; a pole falls after some twenty steps
 
 
 def plans_of(cls: Any, seed: int, num_envs: int) -> list[Any]:
