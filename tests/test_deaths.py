@@ -143,6 +143,7 @@ def test_a_dead_worker_makes_send_wait_for_a_hung_env(pool: Any, tmp_path: Path)
     assert time.monotonic() - start < 10
 
 
+@pytest.mark.timeout(300)
 def test_killed_workers_lose_double_or_swap_rows(pool: Any) -> None:
     """Workers are killed at random moments; each env's steps stay in order, and each loss is told."""
     dice = random.Random(1)
@@ -151,12 +152,10 @@ def test_killed_workers_lose_double_or_swap_rows(pool: Any) -> None:
         troubled._send_reset(None, None, None)
         clock = dict.fromkeys(range(6), -1.0)
         kills = deaths = 0
-        deadline = time.monotonic() + 60
-        while deaths < 8 and time.monotonic() < deadline:
+        while deaths < 8:
             if kills == deaths and dice.random() < 0.1:
-                killer = threading.Timer(dice.random() * 2e-3, kill, pids_of(troubled)[:1] or [0])
-                if pids_of(troubled):
-                    killer.start()
+                for victim in pids_of(troubled)[:1]:
+                    threading.Timer(dice.random() * 2e-3, kill, [victim]).start()
                     kills += 1
             try:
                 obs, _, _, truncated, info = troubled.recv()
@@ -173,7 +172,6 @@ def test_killed_workers_lose_double_or_swap_rows(pool: Any) -> None:
                 assert (row[0], row[1]) == (env, clock[env] + 1)
                 clock[env] = -1 if cut else row[1]
             troubled.send(still(len(ids)), ids)
-        assert deaths == 8
         troubled.close()
 
 
