@@ -176,6 +176,7 @@ assert not children_of(os.getpid())
     finish(process)
 
 
+@pytest.mark.timeout(300)
 def test_pools_that_come_and_go_leave_something(script: Any) -> None:
     finish(script(COME_AND_GO.format(processes=10, threads=60)))
 
@@ -183,7 +184,7 @@ def test_pools_that_come_and_go_leave_something(script: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_many_pools_that_come_and_go_leave_something(script: Any) -> None:
-    finish(script(COME_AND_GO.format(processes=50, threads=300)), 280)
+    finish(script(COME_AND_GO.format(processes=50, threads=300)))
 
 
 COME_AND_GO = """
