@@ -6,6 +6,7 @@ are looked for as Gymnasium does: in the outermost wrapper that has them.
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ class Render:
             return read(env, "physics.render")()
         if getattr(env, "render_mode", "unknown") is None:
             raise ProtocolError(f"{env} has no render_mode; make the pool with render_mode='rgb_array'")
-        return env.render()
+        takes_mode = "mode" in inspect.signature(env.render).parameters  # old gym's
+        return env.render(mode="rgb_array") if takes_mode else env.render()
 
 
 @dataclass(frozen=True)

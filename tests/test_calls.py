@@ -315,6 +315,15 @@ def test_frames_come_from_render(backend: str, pool_of: Any) -> None:
         without.render()
 
 
+class OldShown(OldEcho):
+    def render(self, mode: str = "human") -> Any:
+        return np.full((2, 3, 3), 5, np.uint8) if mode == "rgb_array" else None
+
+
+def test_old_envs_are_asked_for_arrays(pool_of: Any) -> None:
+    assert pool_of(OldShown, num_envs=1).render().tolist() == np.full((1, 2, 3, 3), 5).tolist()
+
+
 class Shown(DMEcho):
     class physics:
         @staticmethod
