@@ -8,6 +8,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -30,9 +31,9 @@ namespace py = pybind11;
 
 // Runs `call`, which enters Python on a worker. Before 3.14, Python unwinds a thread that comes back to it
 // after the interpreter has ended; our destructors would touch Python on the way and crash the exit, so such
-// a thread sleeps here until the process is gone.
+// a thread sleeps here until the process is gone. (The runtime binds the reference it catches to nothing.)
 template <typename Call>
-auto outlive_python(const Call& call) {
+[[gnu::no_sanitize("null")]] auto outlive_python(const Call& call) {
 #ifdef __GLIBCXX__
   try {
     return call();
@@ -85,7 +86,8 @@ class PyStepper final : public Stepper {
   // Set after Outcome::kInterrupted.
   py::object take_interrupt() { return std::exchange(interrupt_, py::object()); }
   // The user's own thread is about to step: a KeyboardInterrupt there is the user's, anywhere else the env's.
-  void set_caller() { caller_ = std::this_thread::get_id(); }
+  // Relaxed: a worker compares it with itself, and is neither the old nor the new caller.
+  void set_caller() { caller_.store(std::this_thread::get_id(), std::memory_order_relaxed); }
 
   // ---- for workers ----
 
@@ -260,7 +262,8 @@ class PyStepper final : public Stepper {
       py::error_already_set raised;
       py::object exception = raised.value();
       if (raised.trace()) PyException_SetTraceback(exception.ptr(), raised.trace().ptr());
-      if (caller_ == std::this_thread::get_id() && raised.matches(PyExc_KeyboardInterrupt)) {
+      if (caller_.load(std::memory_order_relaxed) == std::this_thread::get_id() &&
+          raised.matches(PyExc_KeyboardInterrupt)) {
         interrupt_ = std::move(exception);
         return Outcome::kInterrupted;
       }
@@ -281,7 +284,7 @@ class PyStepper final : public Stepper {
   const std::shared_ptr<Mailbox> outbox_;
   const bool keep_options_;
   py::object interrupt_;
-  std::thread::id caller_;
+  std::atomic<std::thread::id> caller_;
 };
 
 }  // namespace envpool
