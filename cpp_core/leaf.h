@@ -30,6 +30,7 @@ enum EnvpoolDType : int32_t {
 enum EnvpoolKind : int32_t {
   kArray,     // a NumPy array on the Python side
   kDiscrete,  // an int on the Python side, between low and high
+  kText,      // a str of at most `size` characters: UCS4 (kUInt32), padded with zeros
 };
 
 struct EnvpoolLeaf {
@@ -50,6 +51,8 @@ namespace envpool {
 
 inline constexpr size_t kCacheLine = 64;
 inline constexpr size_t kNumDTypes = 12;
+inline constexpr size_t kNumKinds = 3;
+inline constexpr std::array<std::string_view, kNumKinds> kKindNames = {"array", "discrete", "text"};
 
 struct DTypeInfo {
   std::string_view name;

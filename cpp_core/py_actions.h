@@ -77,8 +77,36 @@ inline constexpr std::array<RangeCheck, kNumDTypes> kRangeChecks = {
     nullptr,
 };
 
+// Text is looked at str by str: an array of them would have dropped what is too long or ends with NUL.
+inline py::object read_text(PyObject* value, const EnvpoolLeaf& leaf, const std::vector<int32_t>& envs) {
+  const std::string expected =
+      std::string(leaf.name) + ": expected " + std::to_string(envs.size()) + " str (one per env), found ";
+  auto rows = py::reinterpret_borrow<py::object>(value);
+  if (PyArray_Check(value)) rows = rows.attr("tolist")();
+  if (!PyList_Check(rows.ptr()) && !PyTuple_Check(rows.ptr())) {
+    raise("ActionError", expected + no_text(value));
+  }
+  if (PySequence_Fast_GET_SIZE(rows.ptr()) != static_cast<Py_ssize_t>(envs.size())) {
+    raise("ActionError", expected + std::to_string(PySequence_Fast_GET_SIZE(rows.ptr())));
+  }
+  auto batch =
+      py::reinterpret_steal<py::object>(new_array(leaf, static_cast<npy_intp>(envs.size()), nullptr));
+  if (!batch) throw py::error_already_set();
+  auto* to = static_cast<std::byte*>(PyArray_DATA(as_ndarray(batch.ptr())));
+  for (size_t row = 0; row < envs.size(); ++row) {
+    PyObject* text = PySequence_Fast_GET_ITEM(rows.ptr(), static_cast<Py_ssize_t>(row));
+    const std::string fault = text_fault(text, leaf);
+    if (!fault.empty()) {
+      raise("ActionError", std::string(leaf.name) + ": for env " + std::to_string(envs[row]) + " " + fault);
+    }
+    write_text(text, leaf, to + row * static_cast<size_t>(leaf.nbytes));
+  }
+  return batch;
+}
+
 // One leaf of a batch of actions: a C-contiguous array of the leaf's dtype with one row per env.
 inline py::object read_action(PyObject* value, const EnvpoolLeaf& leaf, const std::vector<int32_t>& envs) {
+  if (leaf.kind == kText) return read_text(value, leaf, envs);
   const auto count = static_cast<npy_intp>(envs.size());
   py::object array = to_array(value, leaf, "ActionError", std::to_string(count));
   PyArrayObject* batch = as_ndarray(array.ptr());

@@ -85,6 +85,18 @@ inline PyObject* int_action(EnvpoolCall* call, const EnvpoolLeaf&, int32_t which
   return PyLong_FromLongLong(value);
 }
 
+inline PyObject* text_action(EnvpoolCall* call, const EnvpoolLeaf& leaf, int32_t which) {
+  const unsigned char* from = call->action + call->action_offsets[which];
+  const auto is_padding = [from](Py_ssize_t at) {
+    uint32_t character = 0;
+    std::memcpy(&character, from + static_cast<size_t>(at) * sizeof(character), sizeof(character));
+    return character == 0;
+  };
+  auto length = static_cast<Py_ssize_t>(leaf.size);
+  while (length > 0 && is_padding(length - 1)) --length;
+  return PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, from, length);
+}
+
 // Containers of an action. The members are borrowed; a null member means that it could not be made.
 inline PyObject* make_dict(std::initializer_list<std::pair<PyObject*, PyObject*>> members) {
   Ref dict(PyDict_New());

@@ -43,9 +43,18 @@ inline bool has_dims(PyArrayObject* array, const EnvpoolLeaf& leaf, int first = 
   return true;
 }
 
+// The dtype of a leaf's arrays, a new reference: text is a str of fixed length there.
+inline PyArray_Descr* numpy_dtype(const EnvpoolLeaf& leaf) {
+  if (leaf.kind != kText) return PyArray_DescrFromType(kNumpyTypes[leaf.dtype]);
+  PyArray_Descr* text = PyArray_DescrNewFromType(NPY_UNICODE);
+  if (text != nullptr) PyDataType_SET_ELSIZE(text, static_cast<npy_intp>(leaf.nbytes));
+  return text;
+}
+
+inline py::object quoted(PyObject* value) { return py::str("{:.80}").format(py::repr(value)); }
+
 inline py::object describe(PyObject* value) {
-  if (!PyArray_CheckAnyScalar(value) && !PyArray_Check(value))
-    return py::str("{:.80}").format(py::repr(value));
+  if (!PyArray_CheckAnyScalar(value) && !PyArray_Check(value)) return quoted(value);
   py::object array = py::reinterpret_steal<py::object>(PyArray_FROM_O(value));
   if (!array) throw py::error_already_set();
   return py::str("shape {}, dtype {}").format(array.attr("shape"), array.attr("dtype"));
@@ -121,9 +130,37 @@ inline py::object cast_to_leaf(py::object array, const EnvpoolLeaf& leaf, const 
   return cast;
 }
 
+// What was found where a str, or some of them, are expected.
+inline std::string no_text(PyObject* value) {
+  return py::cast<std::string>(PyArray_Check(value) ? describe(value) : quoted(value));
+}
+
+// Why `value` cannot be in a text leaf, or an empty string.
+inline std::string text_fault(PyObject* value, const EnvpoolLeaf& leaf) {
+  const std::string expected =
+      "expected a str of at most " + std::to_string(leaf.size) + " characters, found ";
+  if (!PyUnicode_Check(value)) return expected + no_text(value);
+  const Py_ssize_t length = PyUnicode_GET_LENGTH(value);
+  if (length > leaf.size) {
+    return expected + std::to_string(length) + ": " + no_text(value);
+  }
+  if (length > 0 && PyUnicode_READ_CHAR(value, length - 1) == 0) {
+    return "expected a str that does not end with NUL, which is what the padding looks like";
+  }
+  return "";
+}
+
+// `value` has no text_fault.
+inline void write_text(PyObject* value, const EnvpoolLeaf& leaf, void* to) {
+  std::memset(to, 0, static_cast<size_t>(leaf.nbytes));
+  if (PyUnicode_AsUCS4(value, static_cast<Py_UCS4*>(to), static_cast<Py_ssize_t>(leaf.size), 0) == nullptr) {
+    throw py::error_already_set();
+  }
+}
+
 // EnvpoolHost::array_data
 inline const void* array_data(PyObject* value, const EnvpoolLeaf* leaf) {
-  if (!PyArray_Check(value)) return nullptr;
+  if (!PyArray_Check(value) || leaf->kind == kText) return nullptr;
   PyArrayObject* array = as_ndarray(value);
   if (!PyArray_IS_C_CONTIGUOUS(array) || !is_dtype(array, leaf->dtype) || !has_dims(array, *leaf))
     return nullptr;
@@ -133,6 +170,12 @@ inline const void* array_data(PyObject* value, const EnvpoolLeaf* leaf) {
 // EnvpoolHost::store
 inline int store_value(PyObject* value, const EnvpoolLeaf* leaf, void* to) {
   try {
+    if (leaf->kind == kText) {
+      const std::string fault = text_fault(value, *leaf);
+      if (!fault.empty()) raise("SpecError", std::string(leaf->name) + ": " + fault);
+      write_text(value, *leaf, to);
+      return 0;
+    }
     if (PyLong_CheckExact(value) && leaf->dtype == kInt64 && leaf->ndim == 0) {
       int overflow = 0;
       const int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow);
@@ -188,10 +231,12 @@ inline PyObject* new_array(const EnvpoolLeaf& leaf, npy_intp rows, void* data) {
   npy_intp dims[NPY_MAXDIMS];
   int ndim = 0;
   if (rows >= 0) dims[ndim++] = rows;
-  for (int i = 0; i < leaf.ndim; ++i) dims[ndim++] = leaf.shape[i];
+  const int axes = leaf.kind == kText ? 0 : leaf.ndim;  // the characters of a text are no axis
+  for (int i = 0; i < axes; ++i) dims[ndim++] = leaf.shape[i];
   const int flags = data == nullptr ? 0 : NPY_ARRAY_CARRAY;  // without data, any flag means Fortran order
-  return PyArray_NewFromDescr(&PyArray_Type, PyArray_DescrFromType(kNumpyTypes[leaf.dtype]), ndim, dims,
-                              nullptr, data, flags, nullptr);
+  PyArray_Descr* dtype = numpy_dtype(leaf);
+  if (dtype == nullptr) return nullptr;
+  return PyArray_NewFromDescr(&PyArray_Type, dtype, ndim, dims, nullptr, data, flags, nullptr);
 }
 
 // EnvpoolHost::make_array

@@ -6,8 +6,11 @@
 
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
+#include <array>
 #include <deque>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -60,11 +63,14 @@ inline bool observe_node(EnvpoolCall* call, const Tree& tree, size_t index, PyOb
   return true;
 }
 
+inline constexpr std::array<PyObject* (*)(EnvpoolCall*, const EnvpoolLeaf&, int32_t), kNumKinds>
+    kActionMakers = {array_action, int_action, text_action};
+
 inline PyObject* make_node(EnvpoolCall* call, const Tree& tree, size_t index) {
   const Tree::Node& node = tree.nodes[index];
   if (node.leaf >= 0) {
     const EnvpoolLeaf& leaf = tree.leaves[static_cast<size_t>(node.leaf)];
-    return (leaf.kind == kDiscrete ? int_action : array_action)(call, leaf, node.leaf);
+    return kActionMakers[leaf.kind](call, leaf, node.leaf);
   }
   Ref made(node.is_dict ? PyDict_New() : PyTuple_New(static_cast<Py_ssize_t>(node.children.size())));
   for (size_t child = 0; made && child < node.children.size(); ++child) {
@@ -98,6 +104,12 @@ class PrebuiltReader {
   }
 
  private:
+  static int32_t kind(std::string_view name) {
+    const auto* found = std::find(kKindNames.begin(), kKindNames.end(), name);
+    if (found == kKindNames.end()) raise("SpecError", "no leaf is of the kind " + std::string(name));
+    return static_cast<int32_t>(found - kKindNames.begin());
+  }
+
   EnvpoolLeaf read_leaf(const py::dict& from, Tree* tree) const {
     const auto numbers = [&](const char* key) -> const int64_t* {
       const py::object given = from[key];
@@ -110,7 +122,7 @@ class PrebuiltReader {
     EnvpoolLeaf leaf{};
     leaf.name = tree->names.emplace_back(text("name")).c_str();
     leaf.dtype = dtype(from["dtype"]);
-    leaf.kind = text("kind") == "discrete" ? kDiscrete : kArray;
+    leaf.kind = kind(text("kind"));
     leaf.ndim = static_cast<int32_t>(py::len(from["shape"]));
     leaf.shape = numbers("shape");
     leaf.size = 1;

@@ -229,7 +229,7 @@ def _place(node: Node, space: SpaceSpec, side: str) -> str:
 
 def _maker(node: Node, leaf: Leaf | None, children: tuple[CppChild, ...]) -> str:
     if leaf is not None:
-        maker = {"array": "array_action", "discrete": "int_action"}[leaf.kind]
+        maker = {"array": "array_action", "discrete": "int_action", "text": "text_action"}[leaf.kind]
         return f"{maker}(call, action_leaves[{node.leaf}], {node.leaf})"
     if node.kind == "dict":
         return "make_dict({" + ", ".join(f"{{keys[{c.key}], {c.var}.get()}}" for c in children) + "})"

@@ -29,7 +29,7 @@ def space_spec(space: Any, root: str) -> SpaceSpec:
     """The typed leaves and the tree of a gymnasium or old gym space.
 
     Args:
-        space: Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of these to any depth.
+        space: Box, Discrete, MultiDiscrete, MultiBinary, Text, or Dict and Tuple of these to any depth.
         root: `obs` or `action`, the name of the root and the prefix of all others.
 
     Raises:
@@ -71,8 +71,8 @@ def space_description(space: Any, root: str = "space") -> dict[str, Any]:
     """
     kind = _kind(space, root)
     if kind in _LEAVES:
-        dtype = _dtype(space, root)
-        facts = {"space": kind, "dtype": dtype.name, "shape": list(space.shape)}
+        dtype, shape = _stored(kind, space, root)
+        facts = {"space": kind, "dtype": dtype.name, "shape": list(shape)}
         return facts | _LEAVES[kind].describe(space, dtype)
     inside = _children(kind, space, root)
     return {"space": kind, "spaces": [[key, space_description(s, f"{root}.{key}")] for key, s in inside]}
@@ -140,6 +140,12 @@ def _make_multi_discrete(spaces: Any, dtype: DType, d: Mapping[str, Any]) -> Any
     return spaces.MultiDiscrete(nvec, dtype.numpy, start=start)
 
 
+def _make_text(spaces: Any, _: DType, d: Mapping[str, Any]) -> Any:
+    if not hasattr(spaces, "Text"):
+        raise SpecError("the gym that is installed has no Text space; use env_type='gymnasium', or gym 0.26")
+    return spaces.Text(d["shape"][0], min_length=d["min_length"], charset=d["charset"])
+
+
 _LEAVES = {
     "Box": _LeafSpace(
         None,
@@ -164,13 +170,20 @@ _LEAVES = {
         lambda space, _: {"n": list(space.n) if isinstance(space.n, tuple) else int(space.n)},
         lambda spaces, _, d: spaces.MultiBinary(d["n"]),
     ),
+    "Text": _LeafSpace(
+        None,
+        lambda space, _: {
+            "min_length": int(space.min_length),
+            "charset": "".join(sorted(space.character_set)),  # a set has another order in another process
+        },
+        _make_text,
+    ),
 }
 _CONTAINERS: dict[str, Callable[[Any], Iterable[tuple[Any, Any]]]] = {
     "Dict": lambda space: space.spaces.items(),
     "Tuple": lambda space: enumerate(space.spaces),
 }
 _INSTEAD = {
-    "Text": "a uint8 Box with the UTF-8 bytes, padded with zeros to a fixed length",
     "Sequence": "a Dict of a Box with the greatest length as its first axis and a Discrete for the length",
     "Graph": "a Dict of Boxes for nodes, edges and edge_links, padded to a fixed size, and their counts",
     "OneOf": "a Dict of all the choices and a Discrete that says which one holds",
@@ -198,9 +211,12 @@ def _kind(space: Any, name: str) -> str:
 
 
 def _leaf(kind: str, space: Any, name: str) -> Leaf:
-    dtype = DTYPES["int64"] if kind == "Discrete" else _dtype(space, name)
+    dtype, shape = _stored(kind, space, name)
     counts = _LEAVES[kind].counts
-    shape = tuple(space.shape)
+    if kind == "Text":
+        return Leaf(name, dtype, shape, "text")
+    if kind == "Discrete":
+        dtype = DTYPES["int64"]
     if counts is None:
         if not np.all(space.low <= space.high):  # old gym lets these pass
             raise SpecError(f"{name}: Box needs low <= high and no NaN; use -inf and inf for no bound")
@@ -218,6 +234,15 @@ def _leaf(kind: str, space: Any, name: str) -> Leaf:
 
 def _holds(dtype: DType, low: int, high: int) -> bool:
     return dtype.numpy.kind in "iu" and np.iinfo(dtype.name).min <= low <= high <= np.iinfo(dtype.name).max
+
+
+def _stored(kind: str, space: Any, name: str) -> tuple[DType, tuple[int, ...]]:
+    """How one value lies in memory."""
+    if kind != "Text":
+        return _dtype(space, name), tuple(space.shape)
+    if space.max_length < 1:
+        raise SpecError(f"{name}: {space!r} holds nothing but ''; use a max_length of at least 1")
+    return DTYPES["uint32"], (int(space.max_length),)
 
 
 def _dtype(space: Any, name: str) -> DType:

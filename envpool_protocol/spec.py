@@ -62,15 +62,16 @@ class Leaf:
     Attributes:
         name: the place in the tree, such as `obs`, `obs.camera` or `action.arm.0`.
         dtype, shape: of one env's value; a batch has one more axis in front.
-        kind: how a value looks in Python: `array` is an ndarray, `discrete` an int (dtype int64, shape ()).
+        kind: how a value looks in Python: `array` is an ndarray, `discrete` an int (dtype int64, shape ()),
+            `text` a str (its characters as uint32, padded with zeros to shape (max_length,)).
         low, high: the least and greatest allowed value. Discrete: two ints; MultiDiscrete and
-            MultiBinary: one int per element, in C order; Box: None (its bounds are the env's business).
+            MultiBinary: one int per element, in C order; Box and Text: None (see `space_bounds`).
     """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
-    kind: Literal["array", "discrete"]
+    kind: Literal["array", "discrete", "text"]
     low: int | tuple[int, ...] | None = None
     high: int | tuple[int, ...] | None = None
 
@@ -83,6 +84,13 @@ class Leaf:
     def nbytes(self) -> int:
         """Bytes of one value."""
         return self.size * self.dtype.itemsize
+
+    @property
+    def element(self) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """dtype and shape of one value in a batch's array, where text is `<U{max_length}` of shape ()."""
+        if self.kind == "text":
+            return np.dtype(f"U{self.size}"), ()
+        return self.dtype.numpy, self.shape
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,23 @@ Flatten = Callable[[Any], tuple[Any, ...]]
 Build = Callable[[Sequence[Any]], Any]
 
 
-def builder(space: SpaceSpec) -> Build:
-    """A function that makes the nested value from leaf values, in the order of the leaves."""
-    return _build(space, space.nodes[0])
+def builder(space: SpaceSpec, text: Callable[[Any], Any] | None = None) -> Build:
+    """A function that makes the nested value from leaf values, in the order of the leaves.
+
+    Args:
+        space: the leaves and the tree.
+        text: what to make of the value of a text leaf; None: nothing.
+    """
+    return _build(space, space.nodes[0], text)
 
 
-def _build(space: SpaceSpec, node: Node) -> Build:
+def _build(space: SpaceSpec, node: Node, text: Callable[[Any], Any] | None) -> Build:
     if node.kind == "leaf":
         leaf = node.leaf
+        if text is not None and space.leaves[leaf].kind == "text":
+            return lambda leaves: text(leaves[leaf])
         return lambda leaves: leaves[leaf]
-    members = [(space.nodes[child].key, _build(space, space.nodes[child])) for child in node.children]
+    members = [(space.nodes[child].key, _build(space, space.nodes[child], text)) for child in node.children]
     if node.kind == "dict":
         return lambda leaves: {key: build(leaves) for key, build in members}
     return lambda leaves: tuple([build(leaves) for _, build in members])

@@ -130,6 +130,9 @@ def _plain(dtype: Any) -> tuple[Any, ...]:
 
 def _bounded(leaf: Leaf, space: Any) -> tuple[Any, ...]:
     """EnvPool's (dtype, shape, (least, greatest), (least per element, greatest per element))."""
+    if leaf.kind == "text":
+        dtype, shape = leaf.element
+        return (dtype, list(shape), ("", ""), ([], []))
     bounds = (leaf.low, leaf.high) if leaf.low is not None else (space.low, space.high)
     lows, highs = (np.ravel(np.asarray(bound)) for bound in bounds)
     if lows.size == 0:

@@ -10,6 +10,7 @@ from typing import Any
 
 import envs
 import pytest
+from echo import Echo
 from newcomer import Newcomer, compiler_script
 
 import envpool_wrap
@@ -53,6 +54,21 @@ def task_id(home: Path) -> Callable[[type], str]:
         if cls not in done:
             done[cls] = CppWrapperGenerator.generate_envpool_wrap(cls).task_id
         return done[cls]
+
+    return generate
+
+
+@pytest.fixture(scope="session")
+def echo_task(home: Path) -> Callable[[Any], str]:
+    """`echo_task(space)`: the task id of an env that echoes values of this space, compiled once."""
+    done: list[Any] = []
+
+    def generate(space: Any) -> str:
+        if not any(space is known for known in done):
+            done.append(space)
+        name = f"Echo{next(i for i, known in enumerate(done) if known is space)}"
+        EnvManager.register_env(Echo, name=name, space=space)
+        return CppWrapperGenerator.generate_envpool_wrap(f"{name}_wrap").task_id
 
     return generate
 

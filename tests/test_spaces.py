@@ -50,7 +50,9 @@ def assert_same_space(one: Any, two: Any) -> None:
     for key in children[0]:
         assert_same_space(children[0][key], children[1][key])
     assert (one.shape, one.dtype) == (two.shape, two.dtype)
-    for name in ("low", "high", "bounded_below", "bounded_above", "n", "start", "nvec"):
+    assert getattr(one, "character_set", None) == getattr(two, "character_set", None)
+    counts = ("n", "start", "nvec", "min_length", "max_length")
+    for name in ("low", "high", "bounded_below", "bounded_above", *counts):
         values = [np.asarray(getattr(space, name, 0)) for space in (one, two)]
         assert values[0].dtype == values[1].dtype, name
         assert values[0].tobytes() == values[1].tobytes(), name
@@ -88,6 +90,7 @@ LEAVES = [
     ),
     (spaces.MultiBinary(2), Leaf("obs", I8, (2,), "array", (0, 0), (1, 1))),
     (spaces.MultiBinary((2, 1)), Leaf("obs", I8, (2, 1), "array", (0, 0), (1, 1))),
+    (spaces.Text(7, min_length=0, charset="ab"), Leaf("obs", DTYPES["uint32"], (7,), "text")),
 ]
 
 
@@ -182,11 +185,11 @@ NOT_SUPPORTED = "is not supported yet; use instead"
 A_SPACE = "expected a gymnasium or gym space, such as `self.observation_space = gymnasium.spaces.Box(...)`"
 ONE = spaces.Discrete(2)
 ERRORS = [
-    (spaces.Dict(mission=spaces.Text(5)), ["obs.mission:", "Text", NOT_SUPPORTED, "uint8 Box"]),
+    (spaces.Tuple([spaces.Text(0, min_length=0)]), ["obs.0:", "Text", "max_length of at least 1"]),
     (spaces.Graph(spaces.Box(0, 1), None), ["obs:", "Graph", NOT_SUPPORTED, "edge_links"]),
     (spaces.Tuple([spaces.Sequence(ONE)]), ["obs.0:", "Sequence", NOT_SUPPORTED, "length"]),
     (spaces.OneOf([ONE, ONE]), ["obs:", "OneOf", NOT_SUPPORTED, "Discrete that says which"]),
-    (Custom(), ["obs:", "Custom", NOT_SUPPORTED, "Box, Discrete, MultiDiscrete, MultiBinary, Dict, Tuple"]),
+    (Custom(), ["obs:", "Custom", NOT_SUPPORTED, "Box, Discrete, MultiDiscrete, MultiBinary, Text, Dict"]),
     (None, ["obs: got None;", A_SPACE, "__init__"]),
     ((4, 2), ["obs: got the tuple (4, 2);", A_SPACE]),
     (spaces.Box, ["obs: got the class Box, not an instance of it;", A_SPACE]),
@@ -277,6 +280,10 @@ FLAT = st.one_of(
     discretes().filter(lambda s: int(s.start) + int(s.n) <= 2**63),
     multi_discretes(),
     st.builds(spaces.MultiBinary, st.integers(1, 4) | st.lists(st.integers(1, 3), min_size=1, max_size=3)),
+    st.builds(
+        lambda least, more, charset: spaces.Text(least + more, min_length=least, charset=charset),
+        *(st.integers(0, 9), st.integers(1, 9), st.text(max_size=5)),
+    ),
 )
 SPACES = st.recursive(
     FLAT,
@@ -359,8 +366,15 @@ def test_key_order_survives_batching() -> None:
 
 
 def test_describing_names_the_place() -> None:
-    with pytest.raises(SpecError, match=r"obs\.mission: the space Text"):
-        space_description(spaces.Dict(mission=spaces.Text(5)), "obs")
+    with pytest.raises(SpecError, match=r"obs\.items: the space Sequence"):
+        space_description(spaces.Dict(items=spaces.Sequence(ONE)), "obs")
+
+
+def test_text_is_described_in_the_same_words_in_every_process() -> None:
+    """Sets of characters have another order under another hash seed, and descriptions are cache keys."""
+    one, two = (space_description(spaces.Text(5, charset=letters)) for letters in ("cba", frozenset("abc")))
+    assert one == two
+    assert one["charset"] == "abc"
 
 
 # Old gym
@@ -378,6 +392,7 @@ def old_and_new(old: Any) -> list[tuple[Any, Any]]:
         (old.MultiBinary([3, 2]), spaces.MultiBinary([3, 2])),
         (old.Dict(b=old.Discrete(2), a=old.Box(0, 1)), spaces.Dict([("b", ONE), ("a", spaces.Box(0, 1))])),
         (old.Tuple([old.Discrete(2), old.Box(0, 1)]), spaces.Tuple([ONE, spaces.Box(0, 1)])),
+        (old.Text(3, min_length=2, charset="ba"), spaces.Text(3, min_length=2, charset="ba")),
     ]
 
 
@@ -429,9 +444,13 @@ def test_old_gym_discrete_beyond_int64_is_refused(gym_spaces: Any, start: int) -
         space_spec(gym_spaces.Discrete(3, start=start), "obs")
 
 
-def test_old_gym_text_is_refused_by_name(gym_spaces: Any) -> None:
-    with pytest.raises(SpecError, match=r"obs\.m: the space Text is not supported yet"):
-        space_spec(gym_spaces.Dict(m=gym_spaces.Text(3)), "obs")
+def test_a_gym_that_has_no_text_is_told_from_a_missing_attribute(
+    gym_spaces: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    description = space_description(gym_spaces.Text(3))
+    monkeypatch.delattr(gym_spaces, "Text")
+    with pytest.raises(SpecError, match="has no Text space"):
+        space_from_description(description, "gym")
 
 
 # Imports

@@ -67,6 +67,9 @@ def _array_specs(space: SpaceSpec, described: Any) -> Any:
 def _array_spec(leaf: Leaf, space: Any) -> Any:
     if leaf.kind == "discrete" and leaf.low == 0 and isinstance(leaf.high, int):
         return dm_env.specs.DiscreteArray(leaf.high + 1, leaf.dtype.numpy, leaf.name)
+    if leaf.kind == "text":
+        dtype, shape = leaf.element
+        return dm_env.specs.Array(shape, dtype, leaf.name)
     if leaf.dtype.numpy.kind == "f" and np.isneginf(space.low).all() and np.isposinf(space.high).all():
         return dm_env.specs.Array(leaf.shape, leaf.dtype.numpy, leaf.name)
     bounds = (space.low, space.high) if leaf.low is None else (leaf.low, leaf.high)

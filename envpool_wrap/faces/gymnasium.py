@@ -15,6 +15,7 @@ from envpool_protocol.sources import Description, Source
 from envpool_wrap import access
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.faces.gym import gym_result, metadata_of
+from envpool_wrap.nested import builder
 from envpool_wrap.pool import Pool
 
 
@@ -39,6 +40,7 @@ class GymnasiumPool(Pool, VectorEnv):
         self.metadata = metadata_of(config)
         self.render_mode = config.render_mode
         self._last: Any = None
+        self._build_obs = builder(description.spec.obs, text=_texts)
 
     def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
         self._last = leaves
@@ -119,3 +121,8 @@ class GymnasiumPool(Pool, VectorEnv):
     def render(self, env_id: Any = None) -> tuple[Any, ...]:
         """One frame per env: uint8 of shape (height, width, 3)."""
         return tuple(self._apply(access.Render(), env_id))
+
+
+def _texts(column: Any) -> Any:
+    """Gymnasium's batch of Text is a tuple of str; of one row it is that str."""
+    return tuple(column.tolist()) if isinstance(column, np.ndarray) else str(column)

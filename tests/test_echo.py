@@ -1,0 +1,77 @@
+"""What an env is sent is what it gets, and what it returns is what comes out, for every space on every
+backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from echo import CHARSETS, assert_same_value, batched, leaves, row_of, samples
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
+
+import envpool_wrap
+from envpool_protocol.spec import DTYPES
+
+BOXES = spaces.Dict(
+    {
+        **{name: spaces.Box(0, 1, (2, 3), np.dtype(name)) for name in DTYPES},
+        "scalar": spaces.Box(-np.inf, np.inf, (), np.float64),
+        "empty": spaces.Box(0, 1, (2, 0, 3), np.float16),
+    }
+)
+COUNTS = spaces.Tuple(
+    [
+        spaces.Discrete(5, start=-(2**40)),
+        spaces.MultiDiscrete([[3, 5], [1, 9]], np.int8, start=[[1, -7], [0, 100]]),
+        spaces.MultiBinary((2, 2)),
+        spaces.Text(6, min_length=0, charset=CHARSETS[2]),
+    ]
+)
+DEEP = spaces.Dict(
+    a=spaces.Tuple([spaces.Dict(b=spaces.Text(3), c=spaces.Box(-1, 1, (3,))), spaces.Text(2, charset="xy")]),
+    d=spaces.Discrete(3),
+)
+MISSION = spaces.Text(12, charset="go t")
+FIXED = [BOXES, COUNTS, DEEP, MISSION]
+
+
+def check_echo(pool: Any, space: Any, seed: int) -> None:
+    """Two steps of samples come back, and each env was handed what its space says."""
+    rows = len(pool)
+    first = pool.reset()[0]
+    for row in range(rows):
+        assert_same_value(row_of(first, row), samples(space, row, 1)[0])
+    for step in range(2):
+        values = samples(space, seed + step, rows)
+        obs = pool.step(batched(space, values))[0]
+        for row, (value, action) in enumerate(zip(values, pool.get_attr("action"), strict=True)):
+            assert_same_value(row_of(obs, row), value)
+            assert_same_value(action, value)
+            for got, sampled in zip(leaves(action), leaves(value), strict=True):
+                assert type(got) is (int if isinstance(sampled, np.integer) else type(sampled))
+
+
+@pytest.mark.parametrize("space", FIXED, ids=["boxes", "counts", "deep", "mission"])
+def test_a_value_is_changed_on_its_way(echo_task: Any, backend: str, space: Any) -> None:
+    with envpool_wrap.make(echo_task(space), "gym", num_envs=3, backend=backend) as pool:
+        for seed in range(0, 40, 2):
+            check_echo(pool, space, seed)
+
+
+@pytest.mark.parametrize("space", FIXED, ids=["boxes", "counts", "deep", "mission"])
+def test_the_gymnasium_face_has_another_batch_than_sync_vector_env(echo_task: Any, space: Any) -> None:
+    """Text is a tuple of str there, all else an array of the same shape and dtype."""
+    with envpool_wrap.make(echo_task(space), "gymnasium", num_envs=3) as pool:
+        pool.reset()
+        assert pool.observation_space == batch_space(space, 3)
+        for seed in range(20):
+            sent = batched(space, samples(space, seed, 3))
+            obs = pool.step(sent)[0]
+            assert_same_value(obs, sent)
+            for ours, theirs in zip(leaves(obs), leaves(sent), strict=True):
+                assert type(ours) is type(theirs)
+                assert np.shape(ours) == np.shape(theirs)
+                assert np.asarray(ours).dtype == np.asarray(theirs).dtype or isinstance(ours, str)
+            assert pool.observation_space.contains(obs)
