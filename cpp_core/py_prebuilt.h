@@ -105,7 +105,7 @@ class PrebuiltReader {
 
  private:
   static int32_t kind(std::string_view name) {
-    const auto* found = std::find(kKindNames.begin(), kKindNames.end(), name);
+    const auto found = std::find(kKindNames.begin(), kKindNames.end(), name);
     if (found == kKindNames.end()) raise("SpecError", "no leaf is of the kind " + std::string(name));
     return static_cast<int32_t>(found - kKindNames.begin());
   }
