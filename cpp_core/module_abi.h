@@ -60,6 +60,7 @@ struct EnvpoolCall {
   int32_t truncated;
   PyObject* action_object;  // step: what the env was handed (a new reference)
   PyObject* info;           // undeclared info, a new reference, or null when there is none
+  EnvpoolHook observed;     // what the observation came from
 };
 
 // What a module may ask of the engine.

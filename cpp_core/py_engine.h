@@ -63,24 +63,28 @@ inline Layout make_layout(const EnvpoolModule* module, const EngineShape& shape,
 // The caller's engine: its own envs' letters stay in this process.
 inline std::shared_ptr<Engine> make_engine(const EnvpoolModule* module, py::object factory,
                                            const EngineShape& shape, const Arena& arena,
+                                           std::shared_ptr<const RowRules> row_rules,
                                            std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox) {
-  auto stepper = std::make_unique<PyStepper>(module, std::move(factory), arena, std::move(inbox),
-                                             std::move(outbox), shape.keep_options);
+  auto stepper = std::make_unique<PyStepper>(module, std::move(factory), arena, std::move(row_rules),
+                                             std::move(inbox), std::move(outbox), shape.keep_options);
   const EpisodeRules rules{shape.max_episode_steps, shape.autoreset};
   return std::shared_ptr<Engine>(new Engine{arena, std::move(stepper), rules, shape.timed});
 }
 
 // A worker's engine: the caller's arena, and letters in files.
 inline std::shared_ptr<Engine> make_shared_engine(const EnvpoolModule* module, py::object factory,
-                                                  const EngineShape& shape, int arena_fd, int inbox_fd,
-                                                  int outbox_fd) {
+                                                  const EngineShape& shape,
+                                                  std::shared_ptr<const RowRules> row_rules, int arena_fd,
+                                                  int inbox_fd, int outbox_fd) {
   const Arena arena(make_layout(module, shape, 0), arena_fd);
   auto inbox = std::make_shared<FileMailbox>(arena, inbox_fd, &Slot::inbox);
   auto outbox = std::make_shared<FileMailbox>(arena, outbox_fd, &Slot::outbox);
-  return make_engine(module, std::move(factory), shape, arena, std::move(inbox), std::move(outbox));
+  return make_engine(module, std::move(factory), shape, arena, std::move(row_rules), std::move(inbox),
+                     std::move(outbox));
 }
 
 inline void bind_engine(py::module_& module) {
+  bind_rules(module);
   py::native_enum<Autoreset>(module, "Autoreset", "enum.Enum")
       .value("next_step", Autoreset::kNextStep)
       .value("same_step", Autoreset::kSameStep)

@@ -6,6 +6,7 @@
 namespace envpool::hooks {
 
 inline EnvpoolHook observe(EnvpoolCall* call) {
+  call->observed = kMakeObsHook;
   const Ref obs(PyObject_CallMethodNoArgs(call->env, names[kMakeObsHook]));
   return obs && call->module->observe(call, obs.get()) ? kNoHook : kMakeObsHook;
 }

@@ -34,10 +34,11 @@ class PyPool {
  public:
   // `module`: the capsule of a generated module. `factory`: env id -> env, called on the workers. Worker
   // processes are started by the owner, between this and build(): see set_processes().
-  PyPool(const py::capsule& module, py::object factory, EngineShape shape, uint32_t num_threads,
-         uint32_t num_processes, bool caller_works, int32_t thread_affinity_offset, size_t ring_bytes)
-      : PyPool(open_module(module), std::move(factory), shape, {num_threads, num_processes, caller_works},
-               thread_affinity_offset, ring_bytes) {}
+  PyPool(const py::capsule& module, py::object factory, EngineShape shape, std::shared_ptr<RowRules> rules,
+         uint32_t num_threads, uint32_t num_processes, bool caller_works, int32_t thread_affinity_offset,
+         size_t ring_bytes)
+      : PyPool(open_module(module), std::move(factory), shape, std::move(rules),
+               {num_threads, num_processes, caller_works}, thread_affinity_offset, ring_bytes) {}
 
   ~PyPool() {
     if (life_.forked()) {
@@ -192,13 +193,13 @@ class PyPool {
     PoolLife& life_;
   };
 
-  PyPool(const EnvpoolModule* module, py::object factory, EngineShape shape, const Workers& workers,
-         int32_t thread_affinity_offset, size_t ring_bytes)
+  PyPool(const EnvpoolModule* module, py::object factory, EngineShape shape, std::shared_ptr<RowRules> rules,
+         const Workers& workers, int32_t thread_affinity_offset, size_t ring_bytes)
       : workers_(workers),
         inbox_(std::make_shared<LocalMailbox>(shape.num_envs)),
         outbox_(std::make_shared<LocalMailbox>(shape.num_envs)),
-        pool_(make_engine(module, std::move(factory), shape, make_arena(module, &shape, ring_bytes), inbox_,
-                          outbox_),
+        pool_(make_engine(module, std::move(factory), shape, make_arena(module, &shape, ring_bytes),
+                          std::move(rules), inbox_, outbox_),
               {shape.num_envs, shape.batch_size, workers.threads, workers.caller_works, shape.spin_ns,
                thread_affinity_offset}),
         shape_(shape),
@@ -270,10 +271,11 @@ inline void bind_pool(py::module_& module) {
   module.def("read_env_ids", &read_env_ids);
   py::class_<View>(module, "View");
   py::class_<PyPool>(module, "Pool")
-      .def(py::init<const py::capsule&, py::object, EngineShape, uint32_t, uint32_t, bool, int32_t, size_t>(),
-           py::kw_only(), py::arg("module"), py::arg("factory"), py::arg("shape"), py::arg("num_threads"),
-           py::arg("num_processes"), py::arg("caller_works"), py::arg("thread_affinity_offset"),
-           py::arg("ring_bytes"))
+      .def(py::init<const py::capsule&, py::object, EngineShape, std::shared_ptr<RowRules>, uint32_t,
+                    uint32_t, bool, int32_t, size_t>(),
+           py::kw_only(), py::arg("module"), py::arg("factory"), py::arg("shape"), py::arg("rules"),
+           py::arg("num_threads"), py::arg("num_processes"), py::arg("caller_works"),
+           py::arg("thread_affinity_offset"), py::arg("ring_bytes"))
       .def("shape", &PyPool::shape)
       .def("files", &PyPool::files)
       .def("set_processes", &PyPool::set_processes)

@@ -23,6 +23,7 @@
 
 #include "cpp_core/module_abi.h"
 #include "cpp_core/py_mailbox.h"
+#include "cpp_core/py_rules.h"
 #include "cpp_core/stepper.h"
 
 namespace envpool {
@@ -57,10 +58,11 @@ auto without_gil(const Call& call) {
 class PyStepper final : public Stepper {
  public:
   PyStepper(const EnvpoolModule* module, py::object factory, const Arena& arena,
-            std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox, bool keep_options)
+            std::shared_ptr<const RowRules> rules, std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox, bool keep_options)
       : module_(module),
         factory_(std::move(factory)),
         arena_(arena),
+        rules_(std::move(rules)),
         envs_(arena.layout().num_envs),
         inbox_(std::move(inbox)),
         outbox_(std::move(outbox)),
@@ -78,6 +80,7 @@ class PyStepper final : public Stepper {
     inbox_->clear();
     outbox_->clear();
     factory_ = py::object();
+    rules_.reset();
     interrupt_ = py::object();
   }
 
@@ -118,6 +121,7 @@ class PyStepper final : public Stepper {
     }
     call.options = options.ptr();
     call.seed = order.seed;
+    call.observed = kResetMethod;
     const EnvpoolHook failed = outlive_python([&] { return module_->reset(&call); });
     if (failed == kNoHook && final_info && !join_final_info(&call, final_info)) {
       Py_CLEAR(call.info);
@@ -131,6 +135,7 @@ class PyStepper final : public Stepper {
     call.action = reinterpret_cast<const unsigned char*>(action);
     call.action_offsets = arena_.layout().action_offsets.data();
     call.kept_actions = envs_[id].kept_actions.data();
+    call.observed = kStepMethod;
     return finish(id, outlive_python([&] { return module_->step(&call); }), call, claim, flags);
   }
 
@@ -197,7 +202,9 @@ class PyStepper final : public Stepper {
                  StepFlags* flags) {
     const py::object action = py::reinterpret_steal<py::object>(call.action_object);
     py::object info = py::reinterpret_steal<py::object>(call.info);
+    if (failed == kNoHook && !rules_->admits(claim.steps(), claim.row())) failed = call.observed;
     if (failed != kNoHook) return keep_failure(id, failed, action, claim.elapsed_step());
+    if (!rules_->keep_infos()) info = py::object();
     flags->terminated = call.terminated != 0;
     flags->truncated = call.truncated != 0;
     flags->info = static_cast<bool>(info);
@@ -279,6 +286,7 @@ class PyStepper final : public Stepper {
   const EnvpoolModule* const module_;
   py::object factory_;
   const Arena arena_;
+  std::shared_ptr<const RowRules> rules_;
   std::vector<PyEnv> envs_;
   const std::shared_ptr<Mailbox> inbox_;
   const std::shared_ptr<Mailbox> outbox_;

@@ -17,10 +17,10 @@ namespace envpool {
 
 class PyWorker {
  public:
-  PyWorker(const py::capsule& module, py::object factory, const EngineShape& shape, int arena_fd,
-           int inbox_fd, int outbox_fd, uint32_t queue)
-      : engine_(make_shared_engine(open_module(module), std::move(factory), shape, arena_fd, inbox_fd,
-                                   outbox_fd)),
+  PyWorker(const py::capsule& module, py::object factory, const EngineShape& shape,
+           std::shared_ptr<RowRules> rules, int arena_fd, int inbox_fd, int outbox_fd, uint32_t queue)
+      : engine_(make_shared_engine(open_module(module), std::move(factory), shape, std::move(rules), arena_fd,
+                                   inbox_fd, outbox_fd)),
         queue_(queue),
         spin_ns_(shape.spin_ns) {}
 
@@ -35,9 +35,10 @@ class PyWorker {
 inline void bind_worker(py::module_& module) {
   module.def("end_with_parent", &end_with_parent, py::arg("parent"));
   py::class_<PyWorker>(module, "Worker")
-      .def(py::init<const py::capsule&, py::object, const EngineShape&, int, int, int, uint32_t>(),
-           py::kw_only(), py::arg("module"), py::arg("factory"), py::arg("shape"), py::arg("arena_fd"),
-           py::arg("inbox_fd"), py::arg("outbox_fd"), py::arg("queue"))
+      .def(py::init<const py::capsule&, py::object, const EngineShape&, std::shared_ptr<RowRules>, int, int,
+                    int, uint32_t>(),
+           py::kw_only(), py::arg("module"), py::arg("factory"), py::arg("shape"), py::arg("rules"),
+           py::arg("arena_fd"), py::arg("inbox_fd"), py::arg("outbox_fd"), py::arg("queue"))
       .def("run", &PyWorker::run);
 }
 

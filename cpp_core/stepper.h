@@ -86,6 +86,7 @@ class RowClaim {
     index_ = index;
   }
   int32_t elapsed_step() const { return slot_.elapsed_step; }
+  uint64_t steps() const { return slot_.steps.load(std::memory_order_relaxed); }
   void set_built() { slot_.built = true; }
 
  private:

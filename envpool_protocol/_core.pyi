@@ -32,6 +32,9 @@ class EngineShape:
     ) -> None: ...
     def to_dict(self) -> dict[str, Any]: ...
 
+class RowRules:
+    def __init__(self, *, check_steps: int, bounds: Sequence[Any], keep_infos: bool) -> None: ...
+
 class View: ...
 
 class Pool:
@@ -41,6 +44,7 @@ class Pool:
         module: Any,
         factory: Callable[[int], Any],
         shape: EngineShape,
+        rules: RowRules,
         num_threads: int,
         num_processes: int,
         caller_works: bool,
@@ -83,6 +87,7 @@ class Worker:
         module: Any,
         factory: Callable[[int], Any],
         shape: EngineShape,
+        rules: RowRules,
         arena_fd: int,
         inbox_fd: int,
         outbox_fd: int,

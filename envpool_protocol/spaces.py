@@ -3,6 +3,7 @@
     space_spec(space, "obs")            leaves and tree
     space_description(space)            the space itself, bounds included, as JSON
     space_from_description(d, library)  and back
+    space_bounds(d)                     which values its leaves may have
 
 Spaces are recognised by class name, so neither library is imported before a space is made here. One row of
 `_LEAVES` is all that is known of a kind of space.
@@ -95,6 +96,33 @@ def space_from_description(description: Mapping[str, Any], library: Literal["gym
     return space
 
 
+class Bounds(NamedTuple):
+    """Which values a leaf may have, both ends included. Bytes are values of the leaf's dtype.
+
+    Attributes:
+        low, high: one value for all elements, or one for each; empty: no bound.
+        characters, min_length: of Text.
+    """
+
+    low: bytes = b""
+    high: bytes = b""
+    characters: str = ""
+    min_length: int = 0
+
+
+def space_bounds(description: Mapping[str, Any]) -> list[Bounds | None]:
+    """For each leaf of a described space, in their order: its bounds, or None where it holds any value.
+
+    No value that NaN compares to is within bounds, so floats without bounds have Bounds all the same.
+    """
+    kind = description["space"]
+    if kind not in _LEAVES:
+        return [bounds for _, child in description["spaces"] for bounds in space_bounds(child)]
+    dtype = DTYPES["int64" if kind == "Discrete" else description["dtype"]]
+    bounds = _LEAVES[kind].bounds(dtype, description)
+    return [None if bounds == Bounds() and dtype.numpy.kind != "f" else bounds]
+
+
 def leaf_spaces(space: Any) -> list[Any]:
     """The spaces of the leaves below `space`, in the order of the leaves."""
     kind = _kind(space, "space")
@@ -112,6 +140,7 @@ class _LeafSpace(NamedTuple):
     counts: Callable[[Any], Any] | None  # how many values are allowed, from `start` on; None: it has bounds
     describe: Callable[[Any, DType], dict[str, Any]]  # all but dtype and shape
     make: Callable[[Any, DType, Mapping[str, Any]], Any]  # from the library's `spaces` module
+    bounds: Callable[[DType, Mapping[str, Any]], Bounds]
 
 
 def _arrays(space: Any, dtype: DType, *names: str) -> dict[str, str]:
@@ -146,6 +175,32 @@ def _make_text(spaces: Any, _: DType, d: Mapping[str, Any]) -> Any:
     return spaces.Text(d["shape"][0], min_length=d["min_length"], charset=d["charset"])
 
 
+def _box_bounds(dtype: DType, d: Mapping[str, Any]) -> Bounds:
+    low, high = (_native(d[key], dtype) for key in ("low", "high"))
+    least, most = extremes(dtype)
+    return Bounds(
+        low=b"" if (low == least).all() else low.tobytes(),
+        high=b"" if (high == most).all() else high.tobytes(),
+    )
+
+
+def extremes(dtype: DType) -> tuple[Any, Any]:
+    """The bounds of a Box that bound nothing."""
+    if dtype.numpy.kind in "bf":
+        return (False, True) if dtype.numpy.kind == "b" else (-np.inf, np.inf)
+    return np.iinfo(dtype.name).min, np.iinfo(dtype.name).max
+
+
+def _range(dtype: DType, low: Any, high: Any) -> Bounds:
+    first, last = (np.asarray(end, dtype.numpy).tobytes() for end in (low, high))
+    return Bounds(first, last)
+
+
+def _multi_discrete_bounds(dtype: DType, d: Mapping[str, Any]) -> Bounds:
+    nvec, start = (_unpack(d[key], dtype, d["shape"]) for key in ("nvec", "start"))
+    return _range(dtype, start, start + (nvec - 1))
+
+
 _LEAVES = {
     "Box": _LeafSpace(
         None,
@@ -154,21 +209,25 @@ _LEAVES = {
             | _arrays(space, DTYPES["bool"], "bounded_below", "bounded_above")
         ),
         _make_box,
+        _box_bounds,
     ),
     "Discrete": _LeafSpace(
         lambda space: space.n,
         lambda space, _: {"n": int(space.n), "start": int(getattr(space, "start", 0))},
         _make_discrete,
+        lambda dtype, d: _range(dtype, d["start"], d["start"] + d["n"] - 1),
     ),
     "MultiDiscrete": _LeafSpace(
         lambda space: space.nvec,
         lambda space, dtype: _arrays(space, dtype, "nvec", "start"),
         _make_multi_discrete,
+        _multi_discrete_bounds,
     ),
     "MultiBinary": _LeafSpace(
         lambda _: 2,
         lambda space, _: {"n": list(space.n) if isinstance(space.n, tuple) else int(space.n)},
         lambda spaces, _, d: spaces.MultiBinary(d["n"]),
+        lambda dtype, _: _range(dtype, 0, 1),
     ),
     "Text": _LeafSpace(
         None,
@@ -177,6 +236,7 @@ _LEAVES = {
             "charset": "".join(sorted(space.character_set)),  # a set has another order in another process
         },
         _make_text,
+        lambda _, d: Bounds(characters=d["charset"], min_length=d["min_length"]),
     ),
 }
 _CONTAINERS: dict[str, Callable[[Any], Iterable[tuple[Any, Any]]]] = {
@@ -272,5 +332,8 @@ def _pack(array: Any, dtype: DType) -> str:
 
 
 def _unpack(text: str, dtype: DType, shape: Iterable[int]) -> NDArray[Any]:
-    flat = np.frombuffer(base64.b64decode(text), dtype.numpy.newbyteorder("<"))
-    return np.resize(flat.astype(dtype.numpy), tuple(shape))
+    return np.resize(_native(text, dtype), tuple(shape))
+
+
+def _native(text: str, dtype: DType) -> NDArray[Any]:
+    return np.frombuffer(base64.b64decode(text), dtype.numpy.newbyteorder("<")).astype(dtype.numpy)

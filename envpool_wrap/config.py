@@ -39,6 +39,8 @@ class PoolConfig:
         max_restarts: how often one env may be restarted before its error is raised after all.
         timeout: seconds that one `recv` may take, or None.
         thread_affinity_offset: pin worker i to core (offset + i); -1: no pinning.
+        check: whether observations are looked at for values outside their space: True, False, or `"auto"`:
+            for the first 100 steps of each env. Shape and dtype are always checked.
         infos, episode_stats, max_num_players, reward_threshold: see the documentation.
     """
 
@@ -56,6 +58,7 @@ class PoolConfig:
     on_error: str = "raise"
     max_restarts: int = 10
     timeout: float | None = None
+    check: bool | str = "auto"
     infos: str = "auto"
     episode_stats: bool = False
     thread_affinity_offset: int = -1
@@ -196,6 +199,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "on_error": _one_of("raise", "restart"),
     "max_restarts": _at_least(0),
     "timeout": _or_none(_positive),
+    "check": _one_of("auto", True, False),
     "infos": _one_of("auto"),
     "episode_stats": _one_of(False),
     "thread_affinity_offset": _core_offset,

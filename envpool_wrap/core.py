@@ -18,7 +18,7 @@ from envpool_protocol import _core, origins
 from envpool_protocol.descriptions import describe_env
 from envpool_protocol.errors import ConfigError, ForkedPoolError, PendingCallError, SpecError
 from envpool_protocol.sources import Description, Source
-from envpool_protocol.spaces import space_from_description
+from envpool_protocol.spaces import space_bounds, space_from_description
 from envpool_protocol.spec import EnvSpec
 from envpool_wrap.backends import Placement
 from envpool_wrap.config import PoolConfig, seeds_of
@@ -28,6 +28,8 @@ from envpool_wrap.processes import Processes
 
 RING_BYTES = 1 << 30  # most memory that batches held by the user may take before they are copied out
 CLOSE_DEADLINE = 5.0  # seconds
+# The setting `check` → how many of an env's steps have their observations checked.
+CHECK_STEPS = {"auto": 100, True: 2**63 - 1, False: 0}
 
 Factory = Callable[[int], Any]
 
@@ -58,7 +60,9 @@ class OpenCore:
             self.close()
 
 
-def open_core(factory: Factory, module: ModuleType, config: PoolConfig, placement: Placement) -> OpenCore:
+def open_core(
+    factory: Factory, description: Description, module: ModuleType, config: PoolConfig, placement: Placement
+) -> OpenCore:
     """The engine's pool, every env built and seeded.
 
     Raises:
@@ -67,9 +71,11 @@ def open_core(factory: Factory, module: ModuleType, config: PoolConfig, placemen
         PoolError: a worker process could not start.
     """
     seeds = seeds_of(config.seed, config.num_envs)
+    rules = row_rules(description, config)
     pool = _core.Pool(
         module=module.engine_module,
         factory=factory,
+        rules=_core.RowRules(**rules),
         shape=_core.EngineShape(
             num_envs=config.num_envs,
             batch_size=config.rows,
@@ -90,7 +96,7 @@ def open_core(factory: Factory, module: ModuleType, config: PoolConfig, placemen
     opened = OpenCore(pool, None)
     try:
         if placement.processes:
-            opened.processes = _start_processes(pool, factory, module, placement)
+            opened.processes = _start_processes(pool, factory, module, rules, placement)
             pool.set_processes(opened.processes)
         failures = pool.build()
         if failures:
@@ -103,8 +109,17 @@ def open_core(factory: Factory, module: ModuleType, config: PoolConfig, placemen
     return opened
 
 
+def row_rules(description: Description, config: PoolConfig) -> dict[str, Any]:
+    """The arguments of `_core.RowRules`, as every process of the pool is given them."""
+    return {
+        "check_steps": CHECK_STEPS[config.check],
+        "bounds": space_bounds(description.observation_space),
+        "keep_infos": config.infos != "none",
+    }
+
+
 def _start_processes(
-    pool: _core.Pool, factory: Factory, module: ModuleType, placement: Placement
+    pool: _core.Pool, factory: Factory, module: ModuleType, rules: dict[str, Any], placement: Placement
 ) -> Processes:
     arena_fd, inbox_fd, outbox_fds = pool.files()
     first = 1 if placement.caller_works else 0
@@ -112,7 +127,7 @@ def _start_processes(
     return Processes(
         queues,
         orders={"module": reference_to(module), "factory": pickled(factory)},
-        arena={"shape": pool.shape(), "arena_fd": arena_fd, "inbox_fd": inbox_fd},
+        arena={"shape": pool.shape(), "rules": rules, "arena_fd": arena_fd, "inbox_fd": inbox_fd},
         files=[arena_fd, inbox_fd],
         outboxes=dict(zip(queues, outbox_fds, strict=True)),
     )

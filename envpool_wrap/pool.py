@@ -56,7 +56,7 @@ class Pool:
         self.spec: Any = PoolSpec(description, config)
         factory = env_factory(source, description, config)
         self._placement = place(config, lambda: pickled(factory))
-        self._open = open_core(factory, module, config, self._placement)
+        self._open = open_core(factory, description, module, config, self._placement)
         self._core = self._open.pool
         self._prebuilt = is_prebuilt(module)
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)

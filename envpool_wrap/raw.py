@@ -89,7 +89,9 @@ class RawPool:
         config = tables.config(values)
         source = find(f"{tables.description.spec.name}_wrap").source
         factory = env_factory(source, tables.description, config)
-        self._open = open_core(factory, module, config, place(config, lambda: pickled(factory)))
+        self._open = open_core(
+            factory, tables.description, module, config, place(config, lambda: pickled(factory))
+        )
         self._core = self._open.pool
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
         self._view = self._core.view(tables.state_leaves)

@@ -33,7 +33,10 @@ def main(orders_fd: int, ready_fd: int) -> None:
         module = modules.load(orders["module"])
         with refusing_pools():
             factory = pickle.loads(orders["factory"])
-        arena = orders["arena"] | {"shape": _core.EngineShape(**orders["arena"]["shape"])}
+        arena = orders["arena"] | {
+            "shape": _core.EngineShape(**orders["arena"]["shape"]),
+            "rules": _core.RowRules(**orders["arena"]["rules"]),
+        }
         serve = _core.Worker(module=module.engine_module, factory=factory, **arena)
     except BaseException as error:
         text = "".join(traceback.format_exception(error))

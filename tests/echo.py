@@ -79,9 +79,33 @@ def assert_same_value(one: Any, two: Any) -> None:
             assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-# Spaces, smallest first, for hypothesis.
-
 CHARSETS = ["ab", "0123456789", "aé\U0001f600\ud800", " \n\"'\\{}%"]
+
+# Spaces of which modules are compiled.
+
+BOXES = spaces.Dict(
+    {
+        **{name: spaces.Box(0, 1, (2, 3), np.dtype(name)) for name in DTYPES},
+        "scalar": spaces.Box(-np.inf, np.inf, (), np.float64),
+        "empty": spaces.Box(0, 1, (2, 0, 3), np.float16),
+    }
+)
+COUNTS = spaces.Tuple(
+    [
+        spaces.Discrete(5, start=-(2**40)),
+        spaces.MultiDiscrete([[3, 5], [1, 9]], np.int8, start=[[1, -7], [0, 100]]),
+        spaces.MultiBinary((2, 2)),
+        spaces.Text(6, min_length=0, charset=CHARSETS[2]),
+    ]
+)
+DEEP = spaces.Dict(
+    a=spaces.Tuple([spaces.Dict(b=spaces.Text(3), c=spaces.Box(-1, 1, (3,))), spaces.Text(2, charset="xy")]),
+    d=spaces.Discrete(3),
+)
+MISSION = spaces.Text(12, charset="go t")
+
+# Any space, smallest first.
+
 _INTS = [name for name in DTYPES if "int" in name]
 _SHAPES = st.sampled_from([(), (1,), (3,), (0,), (2, 0, 3), (2, 2), (2, 1, 3)])
 

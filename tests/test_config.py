@@ -37,6 +37,8 @@ from envpool_wrap.config import PoolConfig, seeds_of
         ({"max_restarts": -1}, "max_restarts=-1: expected an int of at least 0"),
         ({"caller_steps": "always"}, "caller_steps='always': expected one of 'auto', True, False"),
         ({"caller_steps": 1}, "caller_steps=1"),
+        ({"check": 1}, "check=1: expected one of 'auto', True, False"),
+        ({"check": "always"}, "check='always': expected one of"),
         ({"max_episode_steps": 0}, "max_episode_steps=0"),
         ({"timeout": 0}, "timeout=0: expected a number of seconds above 0"),
         ({"timeout": float("nan")}, "timeout=nan"),

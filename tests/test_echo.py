@@ -7,8 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from echo import CHARSETS, NESTED, Echo, assert_same_value, batched, leaves, row_of, samples
-from gymnasium import spaces
+from echo import (
+    BOXES,
+    COUNTS,
+    DEEP,
+    MISSION,
+    NESTED,
+    Echo,
+    assert_same_value,
+    batched,
+    leaves,
+    row_of,
+    samples,
+)
 from gymnasium.vector.utils import batch_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,31 +28,10 @@ import envpool_wrap
 from envpool_protocol.prebuilt import prebuilt_module
 from envpool_protocol.sources import source_of
 from envpool_protocol.spaces import space_spec
-from envpool_protocol.spec import DTYPES
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.faces.gym import GymPool
 from envpool_wrap.nested import flattener
 
-BOXES = spaces.Dict(
-    {
-        **{name: spaces.Box(0, 1, (2, 3), np.dtype(name)) for name in DTYPES},
-        "scalar": spaces.Box(-np.inf, np.inf, (), np.float64),
-        "empty": spaces.Box(0, 1, (2, 0, 3), np.float16),
-    }
-)
-COUNTS = spaces.Tuple(
-    [
-        spaces.Discrete(5, start=-(2**40)),
-        spaces.MultiDiscrete([[3, 5], [1, 9]], np.int8, start=[[1, -7], [0, 100]]),
-        spaces.MultiBinary((2, 2)),
-        spaces.Text(6, min_length=0, charset=CHARSETS[2]),
-    ]
-)
-DEEP = spaces.Dict(
-    a=spaces.Tuple([spaces.Dict(b=spaces.Text(3), c=spaces.Box(-1, 1, (3,))), spaces.Text(2, charset="xy")]),
-    d=spaces.Discrete(3),
-)
-MISSION = spaces.Text(12, charset="go t")
 FIXED = [BOXES, COUNTS, DEEP, MISSION]
 
 
