@@ -41,7 +41,11 @@ class PoolConfig:
         thread_affinity_offset: pin worker i to core (offset + i); -1: no pinning.
         check: whether observations are looked at for values outside their space: True, False, or `"auto"`:
             for the first 100 steps of each env. Shape and dtype are always checked.
-        infos, episode_stats, max_num_players, reward_threshold: see the documentation.
+        infos: the layout of `info`: `"auto"`: Gymnasium's; `"list"`: one dict per row; `"none"`: what envs
+            return as info is dropped. See `envpool_wrap.infos`.
+        episode_stats: `info["episode"]` has return, length and duration of each episode that ended. See
+            `envpool_wrap.episode_stats`.
+        max_num_players, reward_threshold: see the documentation.
     """
 
     num_envs: int = 1
@@ -200,8 +204,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "max_restarts": _at_least(0),
     "timeout": _or_none(_positive),
     "check": _one_of("auto", True, False),
-    "infos": _one_of("auto"),
-    "episode_stats": _one_of(False),
+    "infos": _one_of("auto", "list", "none"),
+    "episode_stats": _one_of(False, True),
     "thread_affinity_offset": _core_offset,
     "max_num_players": _one_of(1),
     "reward_threshold": _anything,

@@ -1,7 +1,13 @@
-"""The infos of a batch in Gymnasium's layout: per key an array over rows, and a mask `_key` of who has it.
+"""`info` of a batch, from what each row's env returned.
 
-Follows `gymnasium.vector.VectorEnv`: numbers become arrays of a dtype that holds them all, zero where a row
-has no such key; arrays of one shape are stacked; dicts nest; anything else is an object array with None.
+    "auto"   Gymnasium's layout: per key an array over rows, and a mask `_key` of who has it
+    "list"   a list with one dict per row, as SB3 has it
+    "none"   what envs return is dropped by their workers
+
+Gymnasium's layout follows `gymnasium.vector.VectorEnv`: numbers become arrays, zero where a row has no such
+key; arrays of one shape are stacked; dicts nest; anything else is an object array with None. Where that would
+lose something (a float after an int in the first row, arrays of several shapes), it is kept here: a dtype
+that holds all, or an object array.
 """
 
 from __future__ import annotations
@@ -11,7 +17,62 @@ from typing import Any
 
 import numpy as np
 
-_SCALARS = (bool, int, float, np.bool_, np.number)
+Rows = Sequence[dict[str, Any] | None] | None
+
+
+class Infos:
+    """Gymnasium's layout. A face starts an info from the rows, adds its own keys, and finishes it."""
+
+    def start(self, rows: Rows) -> dict[str, Any]:
+        """Info by key; `rows` is None when no row has any."""
+        return batch_infos(rows) if rows else {}
+
+    def finish(self, info: dict[str, Any], rows: int) -> Any:
+        """What the user gets, of so many rows."""
+        return info
+
+
+class ListedInfos(Infos):
+    """A list of dicts: what the env returned is in them as it is, all else is added."""
+
+    def start(self, rows: Rows) -> dict[str, Any]:
+        return _Unbatched(rows)
+
+    def finish(self, info: dict[str, Any], rows: int) -> Any:
+        unbatched = (info.rows if isinstance(info, _Unbatched) else None) or [None] * rows
+        listed: list[dict[str, Any]] = [dict(row) if row else {} for row in unbatched]
+        columns = {key: column for key, column in info.items() if key != "players"}
+        for row, own in enumerate(listed):
+            for key, value in _row_of(columns, row).items():
+                whole = isinstance(value, dict) and isinstance(own.get(key), dict)
+                own[key] = {**value, **own[key]} if whole else value
+        return listed
+
+
+LAYOUTS: dict[str, Infos] = {"auto": Infos(), "list": ListedInfos(), "none": Infos()}
+
+
+class _Unbatched(dict[str, Any]):
+    """Info by key, and apart from it what each row's env returned."""
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__()
+        self.rows = rows
+
+
+def _row_of(columns: dict[str, Any], row: int) -> dict[str, Any]:
+    """The part of one row of an info in Gymnasium's layout."""
+    masks = {key: columns.get(f"_{key}") for key in columns if not (key[:1] == "_" and key[1:] in columns)}
+    return {key: _at(columns[key], row) for key, mask in masks.items() if mask is None or mask[row]}
+
+
+def _at(column: Any, row: int) -> Any:
+    if isinstance(column, dict):
+        return _row_of(column, row)
+    if isinstance(column, tuple):
+        return tuple(_at(member, row) for member in column)
+    value = column[row]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def batch_infos(infos: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
@@ -30,25 +91,33 @@ def _column(values: list[Any], mask: Any) -> Any:
     present = [value for value, there in zip(values, mask, strict=True) if there]
     if all(isinstance(value, dict) for value in present):
         return batch_infos(values)
-    if all(isinstance(value, _SCALARS) for value in present):
-        dtype = np.asarray(present).dtype
-        ints = all(isinstance(value, int | np.integer) for value in present)
-        if dtype.kind not in ("fO" if ints else "O"):  # else ints that no dtype holds
-            return _filled(values, mask, (), dtype)
-    first = present[0]
-    if isinstance(first, np.ndarray) and all(
-        isinstance(value, np.ndarray) and value.shape == first.shape and value.dtype == first.dtype
-        for value in present
-    ):
-        return _filled(values, mask, first.shape, first.dtype)
+    stacked = _stacked(present)
+    if stacked is not None:
+        column = np.zeros((len(values), *stacked.shape[1:]), stacked.dtype)
+        column[mask] = stacked
+        return column
     column = np.full(len(values), None, dtype=object)
     for row, value in enumerate(values):
         column[row] = value
     return column
 
 
-def _filled(values: list[Any], mask: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    column = np.zeros((len(values), *shape), dtype)
-    for row in np.flatnonzero(mask):
-        column[row] = values[row]
-    return column
+def _stacked(values: list[Any]) -> Any:
+    """An array of numbers, or of arrays of one shape, whose dtype holds them all; None: there is none."""
+    if not (_is_number(values[0]) or isinstance(values[0], np.ndarray)):
+        return None
+    if not all(_is_number(value) or isinstance(value, np.ndarray | np.bool_) for value in values):
+        return None
+    if len({np.shape(value) for value in values}) > 1:
+        return None
+    kinds = {np.asarray(value).dtype.kind for value in values}
+    if len(kinds) > 1 and not kinds <= set("biufc"):
+        return None
+    stacked = np.array(values)
+    lossy = stacked.dtype.kind in "fc" and kinds <= set("biu")  # ints that no int dtype holds
+    return None if lossy or (stacked.dtype.kind == "O" and kinds != {"O"}) else stacked
+
+
+def _is_number(value: Any) -> bool:
+    """Whether Gymnasium makes an array of its type for it. A NumPy bool is an object there."""
+    return type(value) in (int, float, bool) or isinstance(value, np.number)

@@ -22,7 +22,19 @@ def dumps(letter: Any) -> bytes:
     try:
         return _pickled(letter)
     except Exception as error:
-        raise TypeError(f"{letter!r} cannot be sent to another process: {error}") from error
+        place, value = _stowaway(letter)
+        what = f"{place}{value!r:.200} of type {type(value).__name__}"
+        raise TypeError(f"{what} cannot be sent to another process: {error}") from error
+
+
+def _stowaway(letter: Any, place: str = "") -> tuple[str, Any]:
+    """The part of a letter that cannot be pickled, and its keys where it is in a dict."""
+    for key, value in letter.items() if isinstance(letter, dict) else ():
+        try:
+            _pickled(value)
+        except Exception:  # whatever a foreign __reduce__ raises
+            return _stowaway(value, f"{place.removesuffix(' = ')}[{key!r}] = ")
+    return place, letter
 
 
 def loads(data: bytes) -> Any:

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envpool_protocol import _core
-from envpool_protocol.errors import WORKER, ActionError, PoolTimeout
+from envpool_protocol.errors import WORKER, ActionError, ConfigError, PoolTimeout
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import access, core
 from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig, Seeds, seeds_of
 from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
+from envpool_wrap.episode_stats import EpisodeStats
 from envpool_wrap.failures import failure_of, raise_failures
-from envpool_wrap.infos import batch_infos
+from envpool_wrap.infos import LAYOUTS, Rows
 from envpool_wrap.modules import is_prebuilt
 from envpool_wrap.nested import builder, flattener
 from envpool_wrap.pool_spec import PoolSpec
@@ -69,6 +70,8 @@ class Pool:
         self._rest = slice(self._finals.stop, -1)
         self._build_obs = builder(obs)
         self._flatten = flattener(description.spec.action)
+        self._infos = LAYOUTS[config.infos]
+        self._episodes = EpisodeStats(config.num_envs) if config.episode_stats else None
         self._timeout = config.timeout
         self._made = time.monotonic()
         self._restarts = [0] * config.num_envs
@@ -187,14 +190,29 @@ class Pool:
         return [dict(one) if one else None for one in each]
 
     def _finish(self, received: tuple[Any, ...], reset: bool) -> Any:
-        leftovers = received[-1]
-        if leftovers is None:
-            return self._pack(received, {}, reset)
-        failures, infos = leftovers
-        result = self._pack(received, batch_infos(infos) if infos else {}, reset)
+        failures, rows = received[-1] or ((), None)
+        info = self._infos.start(rows)
+        if self._episodes is not None:
+            self._add_episodes(self._episodes, received, failures, rows, info)
+        result = self._pack(received, info, reset)
         if failures:
             self._answer(failures, result)
         return result
+
+    def _add_episodes(
+        self, stats: EpisodeStats, received: Sequence[Any], failures: Any, rows: Rows, info: dict[str, Any]
+    ) -> None:
+        leaf = dict(zip(self._leaves, received[self._rest], strict=True))
+        ended = leaf["terminated"] | leaf["truncated"]
+        failed = [failure[1] for failure in failures]
+        episode = stats.add(leaf["env_id"], leaf["reward"], ended, leaf["elapsed_step"], failed)
+        if episode is None:
+            return
+        if any(row and "episode" in row for row in rows or ()):
+            raise ConfigError(
+                f"{self._name}: info has the key 'episode' already; make the pool with episode_stats=False"
+            )
+        info["episode"], info["_episode"] = episode, ended
 
     def _answer(self, failures: list[Any], result: Any) -> None:
         """Restart the envs that failed, or raise: on_error says which, `max_restarts` how often per env."""

@@ -251,7 +251,7 @@ def test_an_exception_that_cannot_travel_is_lost(make: Any, make_error: Any, nam
 @pytest.mark.parametrize(
     ("tell", "said"),
     [
-        (lambda: {"a": Rooted()}, "cannot be sent to another process: rooted here"),
+        (lambda: {"b": 1, "a": Rooted()}, r"\['a'\] = .* cannot be sent to another process: rooted here"),
         (lambda: {"a": Homebody(HOME)}, "only_the_worker_has_it"),
     ],
 )

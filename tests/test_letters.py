@@ -41,6 +41,20 @@ def test_what_cannot_be_sent_is_not_named() -> None:
         dumps({"lock": threading.Lock()})
 
 
+@pytest.mark.parametrize(
+    ("letter", "named"),
+    [
+        ({"a": 1, "lock": threading.Lock()}, r"^\['lock'\] = <unlocked .* of type lock cannot be sent"),
+        ({"a": {"b": {"c": threading.Lock()}}}, r"^\['a'\]\['b'\]\['c'\] = <unlocked .* cannot be sent"),
+        ({"a": [threading.Lock()]}, r"^\['a'\] = \[<unlocked .* of type list cannot be sent"),
+        ([threading.Lock()], r"^\[<unlocked .* of type list cannot be sent"),
+    ],
+)
+def test_the_part_that_cannot_be_sent_is_not_named(letter: Any, named: str) -> None:
+    with pytest.raises(TypeError, match=named):
+        dumps(letter)
+
+
 def test_an_exception_loses_its_type_or_its_traceback() -> None:
     hook, elapsed_step, action, exception, text = sent(KeyError("a", 2), action=5)
     assert (hook, elapsed_step, action) == ("_step_envpool", 3, 5)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import dm_env
 import numpy as np
 
+from envpool_protocol.errors import ConfigError
+from envpool_protocol.sources import Description, Source
 from envpool_protocol.spaces import leaf_spaces
 from envpool_protocol.spec import Leaf, SpaceSpec
+from envpool_wrap.config import PoolConfig
 from envpool_wrap.nested import builder
 from envpool_wrap.pool import Pool
 
@@ -29,6 +33,16 @@ class DMPool(Pool):
     """
 
     _leaves = ("step_type", "reward", "discount", "env_id", "elapsed_step")
+
+    def __init__(
+        self, source: Source, description: Description, module: ModuleType, config: PoolConfig
+    ) -> None:
+        for key, value in (("episode_stats", config.episode_stats), ("infos", config.infos)):
+            if value in (True, "list"):
+                raise ConfigError(
+                    f"{key}={value!r}: a TimeStep has no info; use another env_type, or leave it out"
+                )
+        super().__init__(source, description, module, config)
 
     def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> dm_env.TimeStep:
         step_type, reward, discount, env_id, elapsed_step = leaves[self._rest]

@@ -21,6 +21,7 @@ def gym_result(pool: Any, leaves: Sequence[Any], info: dict[str, Any], reset: bo
     info["env_id"] = env_id
     info["players"] = {"env_id": env_id}
     info["elapsed_step"] = elapsed_step
+    info = pool._infos.finish(info, len(env_id))
     obs = pool._build_obs(leaves)
     return (obs, info) if reset else (obs, reward, terminated, truncated, info)
 
@@ -38,9 +39,10 @@ class GymPool(Pool):
 
     `reset() -> (obs, info)` and `step(action) -> (obs, reward, terminated, truncated, info)`; every array has
     the rows of the batch as its first axis. Spaces are those of one env, of the library that the env was
-    described with. `info` has `env_id`, `players` and `elapsed_step`, and what `_info_envpool` returned; in
-    same-step mode, where an episode ended, also `final_obs` (in every row the observation that the step led
-    to), `final_info`, and the masks `_final_obs` and `_final_info`.
+    described with. `info` has `env_id`, `players` and `elapsed_step`, and what `_info_envpool` returned, in
+    the layout that the setting `infos` names; in same-step mode, where an episode ended, also `final_obs` (in
+    every row the observation that the step led to), `final_info`, and the masks `_final_obs` and
+    `_final_info`.
     """
 
     _leaves = ("reward", "terminated", "truncated", "env_id", "elapsed_step")
