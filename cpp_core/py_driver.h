@@ -43,7 +43,7 @@ class Driver {
   void drive(const Ready& ready, std::optional<double> timeout = std::nullopt) {
     const Deadline deadline = after(timeout.value_or(std::numeric_limits<double>::infinity()));
     const Stopwatch inside(&counts_.inside_ticks);
-    stepper().set_caller();
+    const auto inside_pool = stepper().set_caller();
     // Also when there is no need to wait: in an asynchronous pool the others may be quick enough for ever.
     if (Clock::now() >= next_look_) look_around();
     pool_.begin_steps();

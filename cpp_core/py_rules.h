@@ -1,5 +1,5 @@
 // What is done with a row between its env and its publication: are its observations within their space, is
-// its info kept.
+// its info kept, is its env watched.
 //
 // One object per engine, the same rules in every process (they travel as keyword arguments); read only, so
 // any worker may use it. With the GIL.
@@ -24,8 +24,8 @@ namespace envpool {
 class RowRules {
  public:
   // `bounds`: per obs leaf an envpool_protocol.spaces.Bounds, or None where every value is allowed.
-  RowRules(uint64_t check_steps, const py::sequence& bounds, bool keep_infos)
-      : keep_infos_(keep_infos), check_steps_(check_steps) {
+  RowRules(uint64_t check_steps, const py::sequence& bounds, bool keep_infos, bool watch_random)
+      : keep_infos_(keep_infos), watch_random_(watch_random), check_steps_(check_steps) {
     for (size_t leaf = 0; leaf < bounds.size(); ++leaf) {
       const py::object given = bounds[leaf];
       if (!given.is_none()) checks_.push_back({kFirstObs + static_cast<uint32_t>(leaf), read(given), given});
@@ -34,6 +34,7 @@ class RowRules {
   }
 
   bool keep_infos() const { return keep_infos_; }
+  bool watch_random() const { return watch_random_; }
 
   // For an env that has taken `steps` steps. False with the Python error set.
   bool admits(uint64_t steps, const Row& row) const {
@@ -83,14 +84,15 @@ class RowRules {
   }
 
   bool keep_infos_;
+  bool watch_random_;
   uint64_t check_steps_;  // of each env, from its first on
   std::vector<Check> checks_;
 };
 
 inline void bind_rules(py::module_& module) {
   py::class_<RowRules, std::shared_ptr<RowRules>>(module, "RowRules")
-      .def(py::init<uint64_t, const py::sequence&, bool>(), py::kw_only(), py::arg("check_steps"),
-           py::arg("bounds"), py::arg("keep_infos"));
+      .def(py::init<uint64_t, const py::sequence&, bool, bool>(), py::kw_only(), py::arg("check_steps"),
+           py::arg("bounds"), py::arg("keep_infos"), py::arg("watch_random"));
 }
 
 }  // namespace envpool

@@ -23,6 +23,7 @@
 
 #include "cpp_core/module_abi.h"
 #include "cpp_core/py_mailbox.h"
+#include "cpp_core/py_random_watch.h"
 #include "cpp_core/py_rules.h"
 #include "cpp_core/stepper.h"
 
@@ -67,6 +68,7 @@ class PyStepper final : public Stepper {
         inbox_(std::move(inbox)),
         outbox_(std::move(outbox)),
         keep_options_(keep_options) {
+    if (rules_->watch_random()) watch_ = std::make_unique<RandomWatch>();
     for (auto& env : envs_) env.kept_actions.resize(static_cast<size_t>(module->num_actions), nullptr);
   }
   ~PyStepper() override { release(); }
@@ -81,6 +83,7 @@ class PyStepper final : public Stepper {
     outbox_->clear();
     factory_ = py::object();
     rules_.reset();
+    watch_.reset();
     interrupt_ = py::object();
   }
 
@@ -90,7 +93,13 @@ class PyStepper final : public Stepper {
   py::object take_interrupt() { return std::exchange(interrupt_, py::object()); }
   // The user's own thread is about to step: a KeyboardInterrupt there is the user's, anywhere else the env's.
   // Relaxed: a worker compares it with itself, and is neither the old nor the new caller.
-  void set_caller() { caller_.store(std::this_thread::get_id(), std::memory_order_relaxed); }
+  // The guard that is returned says how long it stays.
+  auto set_caller() {
+    caller_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    if (watch_) watch_->caller_comes_or_goes();
+    const auto leave = [](RandomWatch* watch) { watch->caller_comes_or_goes(); };
+    return std::unique_ptr<RandomWatch, decltype(leave)>(watch_.get(), leave);
+  }
 
   // ---- for workers ----
 
@@ -122,7 +131,7 @@ class PyStepper final : public Stepper {
     call.options = options.ptr();
     call.seed = order.seed;
     call.observed = kResetMethod;
-    const EnvpoolHook failed = outlive_python([&] { return module_->reset(&call); });
+    const EnvpoolHook failed = run(id, module_->reset, &call, claim);
     if (failed == kNoHook && final_info && !join_final_info(&call, final_info)) {
       Py_CLEAR(call.info);
       return keep_failure(id, kInfoHook, py::object(), claim.elapsed_step());
@@ -136,7 +145,7 @@ class PyStepper final : public Stepper {
     call.action_offsets = arena_.layout().action_offsets.data();
     call.kept_actions = envs_[id].kept_actions.data();
     call.observed = kStepMethod;
-    return finish(id, outlive_python([&] { return module_->step(&call); }), call, claim, flags);
+    return finish(id, run(id, module_->step, &call, claim), call, claim, flags);
   }
 
   Outcome apply(uint32_t id) override {
@@ -196,6 +205,20 @@ class PyStepper final : public Stepper {
           static_cast<RowClaim*>(self->claim)->row().leaf(static_cast<uint32_t>(which)));
     };
     return call;
+  }
+
+  // A reset or a step of the env.
+  EnvpoolHook run(uint32_t id, EnvpoolHook (*function)(EnvpoolCall*), EnvpoolCall* call, RowClaim& claim) {
+    if (!watch_) return outlive_python([&] { return function(call); });
+    try {
+      const RandomWatch::Before before = watch_->before(id, claim.steps());
+      const EnvpoolHook failed = outlive_python([&] { return function(call); });
+      if (failed == kNoHook) watch_->after(id, before);
+      return failed;
+    } catch (py::error_already_set& error) {
+      error.restore();
+      return call->observed;
+    }
   }
 
   Outcome finish(uint32_t id, EnvpoolHook failed, const EnvpoolCall& call, RowClaim& claim,
@@ -287,6 +310,7 @@ class PyStepper final : public Stepper {
   py::object factory_;
   const Arena arena_;
   std::shared_ptr<const RowRules> rules_;
+  std::unique_ptr<RandomWatch> watch_;
   std::vector<PyEnv> envs_;
   const std::shared_ptr<Mailbox> inbox_;
   const std::shared_ptr<Mailbox> outbox_;

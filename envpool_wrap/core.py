@@ -71,7 +71,7 @@ def open_core(
         PoolError: a worker process could not start.
     """
     seeds = seeds_of(config.seed, config.num_envs)
-    rules = row_rules(description, config)
+    rules = row_rules(description, config, placement)
     pool = _core.Pool(
         module=module.engine_module,
         factory=factory,
@@ -109,12 +109,13 @@ def open_core(
     return opened
 
 
-def row_rules(description: Description, config: PoolConfig) -> dict[str, Any]:
+def row_rules(description: Description, config: PoolConfig, placement: Placement) -> dict[str, Any]:
     """The arguments of `_core.RowRules`, as every process of the pool is given them."""
     return {
         "check_steps": CHECK_STEPS[config.check],
         "bounds": space_bounds(description.observation_space),
         "keep_infos": config.infos != "none",
+        "watch_random": placement.threads > 0 and placement.workers > 1,
     }
 
 

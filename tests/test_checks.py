@@ -275,4 +275,4 @@ def test_the_error_of_a_compiled_module_names_another_env(echo_task: Any, backen
 
 def test_always_is_a_number_of_steps_that_an_env_may_take() -> None:
     assert ALWAYS == 2**63 - 1
-    _core.RowRules(check_steps=ALWAYS, bounds=[None], keep_infos=True)
+    _core.RowRules(check_steps=ALWAYS, bounds=[None], keep_infos=True, watch_random=False)
