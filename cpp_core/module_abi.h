@@ -14,7 +14,7 @@
 
 #include "cpp_core/leaf.h"
 
-#define ENVPOOL_MODULE_ABI 2
+#define ENVPOOL_MODULE_ABI 3
 #define ENVPOOL_HOST_CAPSULE "envpool_protocol._core.host"
 #define ENVPOOL_MODULE_CAPSULE "envpool_wrap.module"
 
@@ -79,6 +79,14 @@ struct EnvpoolHost {
   PyObject* (*make_array)(PyObject** kept, const EnvpoolLeaf* leaf, const void* from);
 };
 
+// One place in the tree of the declared info. In pre-order; the root, a dict, is the first.
+struct EnvpoolInfoNode {
+  PyObject* key;      // in its parent; null for the root
+  const char* place;  // for messages
+  int32_t leaf;       // number of its leaf, or -1: a dict
+  int32_t end;        // the first node that is not below this one
+};
+
 // What a module offers the engine.
 struct EnvpoolModule {
   uint32_t abi;
@@ -88,6 +96,11 @@ struct EnvpoolModule {
   int32_t num_actions;
   const EnvpoolLeaf* obs;
   const EnvpoolLeaf* actions;
+  // Declared info: its leaves, then for each node but the root a bool: whether the env's info had it.
+  int32_t num_info;
+  int32_t num_info_nodes;
+  const EnvpoolLeaf* info;
+  const EnvpoolInfoNode* info_nodes;
   bool has_truncated;     // hooks: _truncated_envpool is to be called
   bool has_info;          // hooks: _info_envpool is to be called
   bool reset_takes_seed;  // other envs: reset(seed=...)

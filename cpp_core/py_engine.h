@@ -50,8 +50,9 @@ inline const EnvpoolModule* open_module(const py::capsule& capsule) {
 // With num_blocks 0, as many as fit in `ring_bytes`.
 inline Layout make_layout(const EnvpoolModule* module, const EngineShape& shape, size_t ring_bytes) {
   const auto reward = static_cast<EnvpoolDType>(module->reward_dtype);
-  Layout layout(shape.num_envs, shape.batch_size, shape.num_queues,
-                state_leaves(reward, module->obs, static_cast<size_t>(module->num_obs)),
+  std::vector<EnvpoolLeaf> state = state_leaves(reward, module->obs, static_cast<size_t>(module->num_obs));
+  state.insert(state.end(), module->info, module->info + module->num_info);
+  Layout layout(shape.num_envs, shape.batch_size, shape.num_queues, std::move(state),
                 {module->actions, module->actions + module->num_actions},
                 shape.autoreset == Autoreset::kSameStep);
   const uint32_t reserve = EnvPool::most_in_flight(shape.num_envs, shape.batch_size);

@@ -43,6 +43,8 @@ struct Prebuilt {
   std::string task;
   Tree obs;
   Tree action;
+  Tree info;  // leaves only
+  std::vector<EnvpoolInfoNode> info_nodes;
 };
 
 inline const Prebuilt& prebuilt_of(const EnvpoolCall* call) {
@@ -101,6 +103,21 @@ class PrebuiltReader {
       tree.nodes.push_back(read_node(node.cast<py::dict>(), space["nodes"].cast<py::list>(), tree, side));
     }
     return tree;
+  }
+
+  // The table of a declared info; its leaves go to `leaves`.
+  std::vector<EnvpoolInfoNode> info_nodes(const py::dict& info, Tree* leaves) const {
+    for (const py::handle leaf : info["leaves"]) {
+      leaves->leaves.push_back(read_leaf(leaf.cast<py::dict>(), leaves));
+    }
+    std::vector<EnvpoolInfoNode> nodes;
+    for (const py::handle node : info["table"]) {
+      const auto row = node.cast<py::dict>();
+      nodes.push_back({py::object(row["key"]).release().ptr(),
+                       leaves->names.emplace_back(row["place"].cast<std::string>()).c_str(),
+                       row["leaf"].cast<int32_t>(), row["end"].cast<int32_t>()});
+    }
+    return nodes;
   }
 
  private:
@@ -180,8 +197,9 @@ inline py::capsule make_prebuilt(const py::dict& spec, const py::dict& codes) {
     if (text("api") == known.name) api = &known;
   }
   if (api == nullptr) raise("SpecError", "no env has the api " + text("api"));
-  auto* made =
-      new Prebuilt{{}, text("name"), reader.tree(spec["obs"], "obs"), reader.tree(spec["action"], "action")};
+  auto* made = new Prebuilt{
+      {}, text("name"), reader.tree(spec["obs"], "obs"), reader.tree(spec["action"], "action"), {}, {}};
+  if (!spec["info"].is_none()) made->info_nodes = reader.info_nodes(spec["info"], &made->info);
   made->module = {
       .abi = ENVPOOL_MODULE_ABI,
       .task = made->task.c_str(),
@@ -190,6 +208,10 @@ inline py::capsule make_prebuilt(const py::dict& spec, const py::dict& codes) {
       .num_actions = static_cast<int32_t>(made->action.leaves.size()),
       .obs = made->obs.leaves.data(),
       .actions = made->action.leaves.data(),
+      .num_info = static_cast<int32_t>(made->info.leaves.size()),
+      .num_info_nodes = static_cast<int32_t>(made->info_nodes.size()),
+      .info = made->info.leaves.data(),
+      .info_nodes = made->info_nodes.data(),
       .has_truncated = flag("has_truncated"),
       .has_info = flag("has_info"),
       .reset_takes_seed = flag("reset_takes_seed"),

@@ -1,7 +1,7 @@
 // For modules: reading what an env's methods return, apart from its observations.
 #pragma once
 
-#include "cpp_core/py_leaves.h"
+#include "cpp_core/py_info.h"
 
 namespace envpool {
 
@@ -50,7 +50,7 @@ inline bool as_reward(EnvpoolCall* call, PyObject* result) {
   return true;
 }
 
-// Undeclared info: a dict, kept only when it holds something. `what` names it in messages.
+// Info: a dict. What is not declared is kept, if there is any. `what` names the dict in messages.
 inline bool as_info(EnvpoolCall* call, PyObject* result, const char* what) {
   if (result == nullptr) return false;
   if (!PyDict_Check(result)) {
@@ -59,6 +59,7 @@ inline bool as_info(EnvpoolCall* call, PyObject* result, const char* what) {
     return false;
   }
   if (PyDict_GET_SIZE(result) == 0) return true;
+  if (call->module->num_info > 0) return read_info_node(call, 0, result, &call->info);
   Py_INCREF(result);
   call->info = result;
   return true;

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <thread>
@@ -209,6 +210,10 @@ class PyStepper final : public Stepper {
 
   // A reset or a step of the env.
   EnvpoolHook run(uint32_t id, EnvpoolHook (*function)(EnvpoolCall*), EnvpoolCall* call, RowClaim& claim) {
+    for (int32_t leaf = 0; leaf < module_->num_info; ++leaf) {  // what the env's info does not have is zero
+      std::memset(call->leaf(call, kFirstObs + module_->num_obs + leaf), 0,
+                  static_cast<size_t>(module_->info[leaf].nbytes));
+    }
     if (!watch_) return outlive_python([&] { return function(call); });
     try {
       const RandomWatch::Before before = watch_->before(id, claim.steps());

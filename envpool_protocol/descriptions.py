@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from envpool_protocol import dm_specs
 from envpool_protocol.envpool_protocol import EnvPoolProtocol
 from envpool_protocol.errors import ProtocolError, SpecError
+from envpool_protocol.info_spec import declared_info_space, info_spec
 from envpool_protocol.spaces import space_description, space_spec
 from envpool_protocol.spec import DTYPES, Api, EnvSpec
 
@@ -31,6 +32,7 @@ class Description:
     Attributes:
         spec: leaves, and how the env is called.
         observation_space, action_space: see `space_description`.
+        info_space: the same of the declared info, or None.
         library: whose spaces the env was described with.
     """
 
@@ -38,6 +40,7 @@ class Description:
     observation_space: Mapping[str, Any]
     action_space: Mapping[str, Any]
     library: Library
+    info_space: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` is the way back."""
@@ -80,19 +83,26 @@ def describe_env(env: Any, name: str) -> Description:
     api = api_of(env)
     row = _APIS[api]
     observation_space, action_space = row.spaces(env)
+    info_space = None if api == "dm_env" else declared_info_space(env)
     spec = EnvSpec(
         name=name,
         obs=space_spec(observation_space, "obs"),
         action=space_spec(action_space, "action"),
         reward=DTYPES[row.reward],
         api=api,
+        info=None if info_space is None else info_spec(info_space),
         **row.facts(env),
     )
+    if info_space is not None and api == "hooks" and not spec.has_info:
+        raise ProtocolError(
+            f"{type(env).__qualname__} has an info_space, and no _info_envpool that would return such info"
+        )
     return Description(
         spec,
         space_description(observation_space, "observation_space"),
         space_description(action_space, "action_space"),
         _library(observation_space),
+        None if info_space is None else space_description(info_space, "info_space"),
     )
 
 

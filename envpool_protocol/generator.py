@@ -14,6 +14,7 @@ from typing import Any
 
 from envpool_protocol import resources
 from envpool_protocol.errors import SpecError
+from envpool_protocol.info_spec import info_table, masks_of
 from envpool_protocol.sources import Description
 from envpool_protocol.spec import DType, Leaf, Node, SpaceSpec
 
@@ -108,6 +109,24 @@ class CppFlag:
 
 
 @dataclass(frozen=True)
+class CppInfoNode:
+    """One row of the table of a declared info; `key` is the number of its key, -1 for the root."""
+
+    key: int
+    place: str
+    leaf: int
+    end: int
+
+
+@dataclass(frozen=True)
+class CppInfo:
+    """The declared info, both lists empty where there is none."""
+
+    leaves: list[CppLeaf]
+    nodes: list[CppInfoNode]
+
+
+@dataclass(frozen=True)
 class CppSpace:
     """One side of an env: leaves and tree."""
 
@@ -154,6 +173,7 @@ def _template_values(description: Description) -> dict[str, Any]:
     keys: dict[str | int, int] = {}
     obs = _space(spec.obs, "obs", keys)
     actions = _space(spec.action, "action", keys)
+    info = _info(spec.info, keys)
     return {
         "env": spec,
         "task": c_string(spec.name),
@@ -162,6 +182,7 @@ def _template_values(description: Description) -> dict[str, Any]:
         "reward": c_dtype(spec.reward),
         "obs": obs,
         "actions": actions,
+        "info": info,
         "flags": [CppFlag(flag, str(getattr(spec, flag)).lower()) for flag in FLAGS],
         "keys": [CppKey(index, _made_key(key)) for key, index in keys.items()],
         "description": c_string(json.dumps(description.to_json(), sort_keys=True)),
@@ -172,6 +193,22 @@ def _space(space: SpaceSpec, side: str, keys: dict[str | int, int]) -> CppSpace:
     leaves = [_leaf(leaf, f"{side}_{index}") for index, leaf in enumerate(space.leaves)]
     nodes = [_node(node, space, side, keys) for node in space.nodes]
     return CppSpace(leaves, nodes)
+
+
+def _info(spec: SpaceSpec | None, keys: dict[str | int, int]) -> CppInfo:
+    if spec is None:
+        return CppInfo([], [])
+    leaves = [_leaf(leaf, f"info_{index}") for index, leaf in enumerate((*spec.leaves, *masks_of(spec)))]
+    nodes = [
+        CppInfoNode(
+            -1 if node.key is None else keys.setdefault(node.key, len(keys)),
+            c_string(node.place),
+            node.leaf,
+            node.end,
+        )
+        for node in info_table(spec)
+    ]
+    return CppInfo(leaves, nodes)
 
 
 def _leaf(leaf: Leaf, prefix: str) -> CppLeaf:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import threading
 from types import ModuleType
+from typing import Any
 
 from envpool_protocol import _core
+from envpool_protocol.info_spec import info_table, masks_of
 from envpool_protocol.sources import Description
-from envpool_protocol.spec import DTYPES
+from envpool_protocol.spec import DTYPES, SpaceSpec, plain
 
 _made: dict[str, ModuleType] = {}
 _making = threading.Lock()
@@ -24,9 +26,16 @@ def prebuilt_module(description: Description) -> ModuleType:
         if text not in _made:
             spec = description.spec
             module = ModuleType(f"envpool_wrap._prebuilt.{spec.name}")
-            facts = spec.describe() | {"obs_is_pair": spec.obs_is_pair}
+            facts = spec.describe() | {"obs_is_pair": spec.obs_is_pair, "info": _info(spec.info)}
             codes = {dtype.name: dtype.code for dtype in DTYPES.values()}
             module.engine_module = _core.prebuilt(facts, codes)  # type: ignore[attr-defined]
             module.description = text  # type: ignore[attr-defined]
             _made[text] = module
         return _made[text]
+
+
+def _info(spec: SpaceSpec | None) -> dict[str, Any] | None:
+    if spec is None:
+        return None
+    leaves = (*spec.leaves, *masks_of(spec))
+    return {"leaves": plain(leaves), "table": [vars(node) for node in info_table(spec)]}

@@ -249,7 +249,7 @@ _INSTEAD = {
     "OneOf": "a Dict of all the choices and a Discrete that says which one holds",
     "Space": f"one of {', '.join([*_LEAVES, *_CONTAINERS])}, or a subclass of one",
 }
-_ATTRIBUTE = {"obs": "observation_space", "action": "action_space"}
+_ATTRIBUTE = {"obs": "observation_space", "action": "action_space", "info": "info_space"}
 
 
 def _kind(space: Any, name: str) -> str:

@@ -119,6 +119,13 @@ class SpaceSpec:
     leaves: tuple[Leaf, ...]
     nodes: tuple[Node, ...]
 
+    def names(self, root: str) -> list[str]:
+        """The name of each node, in their order: `root`, `root.camera`, …"""
+        names: list[str] = []
+        for node in self.nodes:
+            names.append(root if node.parent < 0 else f"{names[node.parent]}.{node.key}")
+        return names
+
     @property
     def single(self) -> bool:
         """Whether the space is one leaf, not a Dict or Tuple."""
@@ -133,6 +140,7 @@ class EnvSpec:
         name: the task name without `_wrap`.
         api: how the env is called; C++ has a namespace of that name for each (py_hooks.h, py_envs.h).
         has_truncated, has_info: which optional hooks are to be called; False where there are no hooks.
+        info: leaves and tree of the declared info, or None (see info_spec.py).
         reset_takes_seed, reset_takes_options: what `reset` may be given. (Hooks are seeded by another one.)
     """
 
@@ -145,6 +153,7 @@ class EnvSpec:
     has_info: bool = False
     reset_takes_seed: bool = False
     reset_takes_options: bool = False
+    info: SpaceSpec | None = None
 
     @property
     def obs_is_pair(self) -> bool:
@@ -155,26 +164,29 @@ class EnvSpec:
 
     def describe(self) -> dict[str, Any]:
         """This spec as plain JSON values: equal specs give equal descriptions in every interpreter."""
-        description: dict[str, Any] = _plain(self)
+        description: dict[str, Any] = plain(self)
         return description
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> EnvSpec:
         """The spec that `describe()` came from, also after a trip through JSON."""
         found = dict(description)
-        for side in ("obs", "action"):
+        for side in ("obs", "action", "info"):
+            if found[side] is None:
+                continue
             leaves = ({**_frozen(d), "dtype": DTYPES[d["dtype"]]} for d in found[side]["leaves"])
             nodes = (_frozen(d) for d in found[side]["nodes"])
             found[side] = SpaceSpec(tuple(Leaf(**d) for d in leaves), tuple(Node(**d) for d in nodes))
         return cls(**{**found, "reward": DTYPES[found["reward"]]})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A spec, or a part of one, as JSON values."""
     if isinstance(value, DType):
         return value.name
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _frozen(description: Mapping[str, Any]) -> dict[str, Any]:

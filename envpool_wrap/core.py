@@ -189,9 +189,12 @@ def check_described(env: Any, env_id: int, description: Description, source: Sou
     found = describe_env(env, source.name)
     if found == description:
         return
-    for side in ("observation_space", "action_space"):
+    for side in ("observation_space", "action_space", "info_space"):
         if getattr(found, side) != getattr(description, side):
-            now, then = (space_from_description(getattr(d, side), d.library) for d in (found, description))
+            now, then = (
+                getattr(d, side) and space_from_description(getattr(d, side), d.library)
+                for d in (found, description)
+            )
             raise SpecError(f"{side} of env {env_id} is {now}; {source.task_id} has {then}. {_VARIANT}")
     names = [field.name for field in fields(EnvSpec)]
     pairs = [(name, getattr(found.spec, name), getattr(description.spec, name)) for name in names]

@@ -12,10 +12,13 @@ that holds all, or an object array.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from envpool_protocol.info_spec import masks_of
+from envpool_protocol.spec import Node, SpaceSpec
 
 Rows = Sequence[dict[str, Any] | None] | None
 
@@ -31,6 +34,18 @@ class Infos:
         """What the user gets, of so many rows."""
         return info
 
+    def widen(self, finished: Any, ids: Any, rows: int) -> dict[str, Any]:
+        """The start of an info of so many rows, from a finished one whose rows become the rows `ids`."""
+        wide: dict[str, Any] = {}
+        for key, column in finished.items():
+            if isinstance(column, dict):
+                wide[key] = self.widen(column, ids, rows)
+            else:
+                empty = None if column.dtype == object else np.zeros((), column.dtype)
+                wide[key] = np.full((rows, *column.shape[1:]), empty, column.dtype)
+                wide[key][ids] = column
+        return wide
+
 
 class ListedInfos(Infos):
     """A list of dicts: what the env returned is in them as it is, all else is added."""
@@ -44,9 +59,14 @@ class ListedInfos(Infos):
         columns = {key: column for key, column in info.items() if key != "players"}
         for row, own in enumerate(listed):
             for key, value in _row_of(columns, row).items():
-                whole = isinstance(value, dict) and isinstance(own.get(key), dict)
-                own[key] = {**value, **own[key]} if whole else value
+                own[key] = _merged(own.get(key), value)
         return listed
+
+    def widen(self, finished: Any, ids: Any, rows: int) -> dict[str, Any]:
+        wide: list[Any] = [None] * rows
+        for row, info in zip(ids, finished, strict=True):
+            wide[row] = info
+        return self.start(wide)
 
 
 LAYOUTS: dict[str, Infos] = {"auto": Infos(), "list": ListedInfos(), "none": Infos()}
@@ -58,6 +78,12 @@ class _Unbatched(dict[str, Any]):
     def __init__(self, rows: Rows) -> None:
         super().__init__()
         self.rows = rows
+
+
+def _merged(own: Any, added: Any) -> Any:
+    if not (isinstance(own, dict) and isinstance(added, dict)):
+        return added
+    return {**own, **{key: _merged(own.get(key), value) for key, value in added.items()}}
 
 
 def _row_of(columns: dict[str, Any], row: int) -> dict[str, Any]:
@@ -73,6 +99,37 @@ def _at(column: Any, row: int) -> Any:
         return tuple(_at(member, row) for member in column)
     value = column[row]
     return value.item() if isinstance(value, np.generic) else value
+
+
+class DeclaredInfo:
+    """The info that an env declares: typed leaves of the batch, `None` where it declares none.
+
+    Attributes:
+        names: of the leaves, values first, then masks.
+    """
+
+    def __init__(self, spec: SpaceSpec | None) -> None:
+        self._spec = spec
+        self.names = [leaf.name for leaf in (*spec.leaves, *masks_of(spec))] if spec else []
+
+    def builder(self, first: int) -> Callable[[Sequence[Any], dict[str, Any]], None]:
+        """`f(leaves, info)` that adds the declared info to `info`; its leaves are from `first` on."""
+        spec = self._spec
+        if spec is None:
+            return lambda leaves, info: None
+        first_mask = first + len(spec.leaves)
+
+        def add(node: Node, leaves: Sequence[Any], info: dict[str, Any]) -> None:
+            for index in node.children:
+                child = spec.nodes[index]
+                key = str(child.key)
+                if child.kind == "leaf":
+                    info[key] = leaves[first + child.leaf]
+                else:
+                    add(child, leaves, info.setdefault(key, {}))
+                info[f"_{key}"] = leaves[first_mask + index - 1]
+
+        return lambda leaves, info: add(spec.nodes[0], leaves, info)
 
 
 def batch_infos(infos: Sequence[dict[str, Any] | None]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from envpool_wrap.config import PoolConfig, Seeds, seeds_of
 from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
 from envpool_wrap.episode_stats import EpisodeStats
 from envpool_wrap.failures import failure_of, raise_failures
-from envpool_wrap.infos import LAYOUTS, Rows
+from envpool_wrap.infos import LAYOUTS, DeclaredInfo, Rows
 from envpool_wrap.modules import is_prebuilt
 from envpool_wrap.nested import builder, flattener
 from envpool_wrap.pool_spec import PoolSpec
@@ -45,6 +45,7 @@ class Pool:
 
     # The leaves that `_pack` gets in `_rest`, in this order: after those of the observation and its finals.
     _leaves: ClassVar[tuple[str, ...]] = ()
+    _has_info: ClassVar[bool] = True
     # Without `close()`, a pool ends when it is collected, or before the interpreter does.
     _finalizer: weakref.finalize[Any, Any]
 
@@ -63,11 +64,16 @@ class Pool:
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
         obs = description.spec.obs
         names = [leaf.name for leaf in obs.leaves]
+        declared = DeclaredInfo(description.spec.info if self._has_info else None)
         self._has_finals = config.autoreset_mode == "same_step"
         finals = [f"final_{name}" for name in names] if self._has_finals else []
-        self._view = self._core.view([*names, *finals, *self._leaves])
+        final_infos = [f"final_{name}" for name in declared.names] if self._has_finals else []
+        self._view = self._core.view([*names, *finals, *self._leaves, *declared.names, *final_infos])
         self._finals = slice(len(names), len(names) + len(finals))
-        self._rest = slice(self._finals.stop, -1)
+        self._rest = slice(self._finals.stop, self._finals.stop + len(self._leaves))
+        self._final_infos = slice(self._rest.stop + len(declared.names), -1)
+        self._declared = declared.builder(self._rest.stop)
+        self._final_declared = declared.builder(self._final_infos.start)
         self._build_obs = builder(obs)
         self._flatten = flattener(description.spec.action)
         self._infos = LAYOUTS[config.infos]
@@ -89,6 +95,12 @@ class Pool:
             going_on = ~ended.reshape(-1, *[1] * (leaf.ndim - 1))
             np.copyto(final, leaf, where=going_on)
         return leaves[self._finals]
+
+    def _add_final_info(self, leaves: Sequence[Any], ended: Any, info: dict[str, Any]) -> None:
+        """Add the declared info of the episodes that ended: zeros and masks that are False elsewhere."""
+        for leaf in leaves[self._final_infos]:
+            leaf[~ended] = np.zeros((), leaf.dtype)
+        self._final_declared(leaves, info)
 
     # ---- sending and receiving ----
 
@@ -192,6 +204,7 @@ class Pool:
     def _finish(self, received: tuple[Any, ...], reset: bool) -> Any:
         failures, rows = received[-1] or ((), None)
         info = self._infos.start(rows)
+        self._declared(received, info)
         if self._episodes is not None:
             self._add_episodes(self._episodes, received, failures, rows, info)
         result = self._pack(received, info, reset)

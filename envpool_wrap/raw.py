@@ -48,8 +48,9 @@ class Tables:
             *(field.default for field in fields(PoolConfig)),
             *_ENVPOOL_DEFAULTS.values(),
         )
-        self.state_leaves = [*_STATE.values(), *(leaf.name for leaf in spec.obs.leaves)]
-        self.state_keys = [*_STATE, *(_key(leaf) for leaf in spec.obs.leaves)]
+        told = [*spec.obs.leaves, *(spec.info.leaves if spec.info else ())]
+        self.state_leaves = [*_STATE.values(), *(leaf.name for leaf in told)]
+        self.state_keys = [*_STATE, *(_key(leaf) for leaf in told)]
         self.action_keys = ["env_id", "players.env_id", *(leaf.name for leaf in spec.action.leaves)]
         scalar: dict[str, Any] = {
             "env_id": np.int32,
@@ -58,8 +59,17 @@ class Tables:
             "discount": np.float32,
         }
         scalar |= {"reward": spec.reward.numpy, "done": np.bool_, "trunc": np.bool_}
-        self.state_spec = [*(_plain(scalar[leaf]) for leaf in _STATE.values()), *self._specs("observation")]
-        self.action_spec = [_plain(np.int32), _plain(np.int32), *self._specs("action")]
+        engine = [_plain(scalar[leaf]) for leaf in _STATE.values()]
+        self.state_spec = [
+            *engine,
+            *_specs(spec.obs, self.description.observation_space),
+            *(_specs(spec.info, self.description.info_space) if self.description.info_space else ()),
+        ]
+        self.action_spec = [
+            _plain(np.int32),
+            _plain(np.int32),
+            *_specs(spec.action, self.description.action_space),
+        ]
 
     def check(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
         """`values` of all config keys, checked."""
@@ -73,11 +83,6 @@ class Tables:
             settings["seed"] = settings["env_seed"]
         del settings["env_seed"]
         return PoolConfig.of(settings)
-
-    def _specs(self, which: str) -> list[Any]:
-        spec = self.description.spec.obs if which == "observation" else self.description.spec.action
-        space = space_from_description(getattr(self.description, f"{which}_space"), "gymnasium")
-        return [_bounded(leaf, single) for leaf, single in zip(spec.leaves, leaf_spaces(space), strict=True)]
 
 
 class RawPool:
@@ -121,6 +126,11 @@ class RawPool:
 
 def _key(leaf: Leaf) -> str:
     return leaf.name.replace(".", ":", 1)
+
+
+def _specs(spec: Any, description: Any) -> list[Any]:
+    space = space_from_description(description, "gymnasium")
+    return [_bounded(leaf, single) for leaf, single in zip(spec.leaves, leaf_spaces(space), strict=True)]
 
 
 def _plain(dtype: Any) -> tuple[Any, ...]:

@@ -358,3 +358,41 @@ class Pole(EnvPoolProtocol):
 
     def _reward_envpool(self) -> float:
         return self.reward
+
+
+class Telling(EnvPoolProtocol):
+    """Declares info, and returns `tell` as its info; ends after three steps."""
+
+    info_space = spaces.Dict(
+        {
+            "score": spaces.Box(-np.inf, np.inf, (), np.float64),
+            "arm": spaces.Dict({"joints": spaces.Box(-1, 1, (2,), np.float32), "on": spaces.Discrete(2)}),
+            "mission": spaces.Text(8),
+            "won": spaces.Box(0, 1, (), bool),
+        }
+    )
+
+    def __init__(self, envid: int, info_space: Any = None) -> None:
+        self.envid, self.t = envid, 0
+        self.observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.info_space = info_space or self.info_space
+        self.tell: Any = {}
+
+    def _reset_envpool(self) -> None:
+        self.t = 0
+
+    def _step_envpool(self, action: Any) -> None:
+        self.t += 1
+
+    def _make_obs_envpool(self) -> Any:
+        return np.array([self.t], np.float32)
+
+    def _done_envpool(self) -> bool:
+        return self.t == 3
+
+    def _reward_envpool(self) -> float:
+        return 1.0
+
+    def _info_envpool(self) -> dict[str, Any]:
+        return self.tell  # type: ignore[no-any-return]

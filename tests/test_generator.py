@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from envs import Counting, Faulty, Nested
+from envs import Counting, Faulty, Nested, Telling
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ from envpool_protocol.sources import Description, source_of
 from envpool_protocol.spec import DTYPES
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
-GOLDEN_ENVS: list[type] = [Counting, Nested, DMEcho]
+GOLDEN_ENVS: list[type] = [Counting, Nested, DMEcho, Telling]
 
 
 # Whole files

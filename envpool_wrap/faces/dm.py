@@ -32,6 +32,7 @@ class DMPool(Pool):
     Undeclared info has no place in a TimeStep.
     """
 
+    _has_info = False
     _leaves = ("step_type", "reward", "discount", "env_id", "elapsed_step")
 
     def __init__(

@@ -18,6 +18,7 @@ def gym_result(pool: Any, leaves: Sequence[Any], info: dict[str, Any], reset: bo
         if ended.any():
             info["final_obs"], info["_final_obs"] = pool._final_obs(leaves, ended), ended
             info["final_info"], info["_final_info"] = info.get("final_info", {}), ended
+            pool._add_final_info(leaves, ended, info["final_info"])
     info["env_id"] = env_id
     info["players"] = {"env_id": env_id}
     info["elapsed_step"] = elapsed_step

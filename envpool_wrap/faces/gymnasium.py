@@ -57,7 +57,7 @@ class GymnasiumPool(Pool, VectorEnv):
         """Reset all envs, those of `env_id`, or those of `options["reset_mask"]`.
 
         With a mask (bool, shape (num_envs,)) all rows come back, and the rows that are not reset are as they
-        were. The caller's dict is not changed.
+        were, without info of their own. The caller's dict is not changed.
 
         Raises:
             ActionError: a mask of the wrong shape or dtype, one that selects no env, one beside `env_id`, or
@@ -70,19 +70,19 @@ class GymnasiumPool(Pool, VectorEnv):
         ids = np.flatnonzero(mask)
         if isinstance(seed, Sequence | np.ndarray) and len(seed) == self.num_envs:
             seed = [seed[int(i)] for i in ids]
-        in_order = np.argsort(self._last[-3])  # by env_id
+        in_order = np.argsort(self._last[self._rest][self._leaves.index("env_id")])
         merged = [leaf[in_order] for leaf in self._last[:-1]]
         failures: Sequence[EnvFailure] = ()
         kind: type[EnvError | WorkerDied] = EnvError
         try:
-            super().reset(ids, seed=seed, options=others or None)
+            info = super().reset(ids, seed=seed, options=others or None)[1]
         except (EnvError, WorkerDied) as error:
             if error.result is None:  # an env could not be built again: nothing was reset
                 raise
-            failures, kind = error.errors, type(error)
+            failures, kind, info = error.errors, type(error), error.result[1]
         for whole, part in zip(merged, self._last[:-1], strict=True):
             whole[ids] = part
-        result = self._pack([*merged, None], {}, True)
+        result = self._pack([*merged, None], self._infos.widen(info, ids, self.num_envs), True)
         if failures:
             raise kind(failures, result)
         return result
