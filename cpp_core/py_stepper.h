@@ -60,7 +60,8 @@ auto without_gil(const Call& call) {
 class PyStepper final : public Stepper {
  public:
   PyStepper(const EnvpoolModule* module, py::object factory, const Arena& arena,
-            std::shared_ptr<const RowRules> rules, std::shared_ptr<Mailbox> inbox, std::shared_ptr<Mailbox> outbox, bool keep_options)
+            std::shared_ptr<const RowRules> rules, std::shared_ptr<Mailbox> inbox,
+            std::shared_ptr<Mailbox> outbox, bool keep_options)
       : module_(module),
         factory_(std::move(factory)),
         arena_(arena),

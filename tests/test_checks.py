@@ -40,10 +40,13 @@ class Answers(Echo):
         return self.answer
 
 
-def pool_of(cls: type, num_envs: int = 1, check: Any = "auto", backend: str = "inline", **kwargs: Any) -> Any:
+def pool_of(
+    cls: type, num_envs: int = 1, check: Any = "auto", autoreset_mode: str = "next_step", **kwargs: Any
+) -> Any:
     """A pool of the prebuilt module."""
     source = source_of(cls, "Env", kwargs)
-    config = PoolConfig.of({"num_envs": num_envs, "check": check, "backend": backend})
+    settings = {"num_envs": num_envs, "check": check, "autoreset_mode": autoreset_mode, "backend": "inline"}
+    config = PoolConfig.of(settings)
     description = source.describe()
     return GymPool(source, description, prebuilt_module(description), config)
 
@@ -243,6 +246,16 @@ CHECKED = {
     True: "Observations are checked for all steps; check=False turns that off",
     False: "",
 }
+
+
+def test_the_last_observation_of_an_episode_is_not_checked_where_it_is_reset_at_once() -> None:
+    with pool_of(Late, at=2, autoreset_mode="same_step") as pool:
+        pool.set_attr("_done_envpool", lambda: True)
+        pool.set_attr("_reset_envpool", lambda: None)
+        pool.reset()
+        pool.step(np.zeros(1, int))
+        with pytest.raises(EnvError, match="obs: 7 is outside"):
+            pool.step(np.zeros(1, int))
 
 
 def test_a_reset_after_the_first_hundred_steps_is_checked() -> None:

@@ -157,6 +157,41 @@ def test_a_masked_reset_keeps_the_info_of_rows_that_are_not_reset(make: Any) -> 
     assert info["arm"]["joints"].tolist() == [[0, 0], [0, 0]]
 
 
+def test_info_of_an_episode_that_ended_is_that_of_the_next_one(telling: Any, backend: str) -> None:
+    pool = telling(backend=backend, autoreset_mode="same_step")
+    pool.reset()
+    pool.step(ZEROS[:1], env_id=[0])
+    told(pool, FULL, FULL)
+    info = told(pool, {**FULL, "extra": 1}, {**FULL, "extra": 2})  # env 0 ends
+    assert info["_score"].tolist() == [False, True]
+    assert info["_extra"].tolist() == [False, True]
+    assert info["_final_info"].tolist() == [True, False]
+    final = info["final_info"]
+    assert final["score"].tolist() == [2.5, 0]
+    assert final["_score"].tolist() == [True, False]
+    assert final["arm"]["joints"].tolist() == [[0.5, -0.5], [0, 0]]
+    assert final["_arm"].tolist() == final["arm"]["_on"].tolist() == [True, False]
+    assert final["mission"].tolist() == ["go", ""]
+    assert final["extra"].tolist() == [1, 0]
+    info = told(pool, FULL, {})  # env 1 ends, and told nothing
+    assert info["final_info"]["_score"].tolist() == [False, False]
+    assert info["final_info"]["score"].tolist() == [0, 0]
+    assert info["_score"].tolist() == [True, False]
+    assert "final_info" not in told(pool, FULL, FULL)
+
+
+def test_a_list_has_another_final_info(telling: Any) -> None:
+    pool = telling(infos="list", autoreset_mode="same_step")
+    pool.reset()
+    pool.step(ZEROS[:1], env_id=[0])
+    told(pool, FULL, FULL)
+    infos = told(pool, {"score": 1.5, "extra": 1}, {"score": 0.5})
+    assert infos[0]["final_info"] == {"score": 1.5, "extra": 1}
+    assert infos[0]["final_obs"].tolist() == [3]
+    assert "score" not in infos[0]
+    assert infos[1] == {"score": 0.5, "env_id": 1, "elapsed_step": 2}
+
+
 @pytest.mark.parametrize(
     ("info", "message"),
     [

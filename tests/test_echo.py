@@ -63,11 +63,21 @@ def prebuilt_pool(space: Any, backend: str, rows: int) -> Any:
     return GymPool(source, description, prebuilt_module(description), config)
 
 
+any_space = given(space=NESTED, rows=st.integers(1, 3), seed=st.integers(0, 2**31))
+
+
 @pytest.mark.parametrize("backend", ["inline", "thread"])
-@given(space=NESTED, rows=st.integers(1, 3), seed=st.integers(0, 2**31))
+@any_space
 @settings(max_examples=200, deadline=None)
 def test_some_space_is_not_echoed(backend: str, space: Any, rows: int, seed: int) -> None:
     with prebuilt_pool(space, backend, rows) as pool:
+        check_echo(pool, space, seed)
+
+
+@any_space
+@settings(max_examples=12, deadline=None)  # processes take their time to start
+def test_some_space_is_not_echoed_from_another_process(space: Any, rows: int, seed: int) -> None:
+    with prebuilt_pool(space, "process", rows) as pool:
         check_echo(pool, space, seed)
 
 

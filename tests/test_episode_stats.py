@@ -23,9 +23,11 @@ def returns_of(ends_after: int, envid: int) -> int:
     return sum(10 * t + envid for t in range(1, ends_after + 1))
 
 
-def test_statistics_are_not_those_of_gymnasiums_wrapper(make: Any, backend: str) -> None:
-    ours = make(Counting, "gymnasium", backend, num_envs=3, episode_stats=True)
-    theirs = RecordEpisodeStatistics(make(Counting, "gymnasium", backend, num_envs=3))
+@pytest.mark.parametrize("autoreset_mode", ["next_step", "same_step"])
+def test_statistics_are_not_those_of_gymnasiums_wrapper(make: Any, backend: str, autoreset_mode: str) -> None:
+    settings = {"num_envs": 3, "autoreset_mode": autoreset_mode}
+    ours = make(Counting, "gymnasium", backend, **settings, episode_stats=True)
+    theirs = RecordEpisodeStatistics(make(Counting, "gymnasium", backend, **settings))
     assert set(ours.reset()[1]) == set(theirs.reset()[1])
     ended = 0
     for step in range(30):

@@ -181,3 +181,27 @@ def test_a_text_that_fits_is_refused_or_changed(make_said: Any, backend: str, va
     assert pool.step(said("ab", "cd"))[0]["say"].tolist() == ["ab", value]
     assert pool.step(said(value, value))[0]["say"].tolist() == [value, value]
     assert [action["say"] for action in pool.get_attr("action")] == [value, value]
+
+
+class Ending:
+    """A `_done_envpool` that ends every episode after one step."""
+
+    def __call__(self) -> bool:
+        return True
+
+
+def test_the_last_text_of_an_episode_is_lost(make_said: Any) -> None:
+    for env_type in ("gym", "gymnasium", "dm"):
+        pool = make_said(env_type, num_envs=2, autoreset_mode="same_step")
+        pool.reset()
+        first = pool.get_attr("first")[0]["say"]
+        pool.set_attr("_done_envpool", Ending(), env_id=0)
+        result = pool.step(said("ab", "cd"))
+        obs = result.observation.obs if env_type == "dm" else result[0]
+        assert list(obs["say"]) == [first, "cd"]
+        if env_type == "gymnasium":
+            final = result[4]["final_obs"]
+            assert (final[0]["say"], type(final[0]["say"]), final[1]) == ("ab", str, None)
+        else:
+            final = result.observation.final_obs if env_type == "dm" else result[4]["final_obs"]
+            assert final["say"].tolist() == ["ab", "cd"]
