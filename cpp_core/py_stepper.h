@@ -36,7 +36,7 @@ namespace py = pybind11;
 // after the interpreter has ended; our destructors would touch Python on the way and crash the exit, so such
 // a thread sleeps here until the process is gone. (The runtime binds the reference it catches to nothing.)
 template <typename Call>
-[[gnu::no_sanitize("null")]] auto outlive_python(const Call& call) {
+[[gnu::no_sanitize("undefined")]] auto outlive_python(const Call& call) {
 #ifdef __GLIBCXX__
   try {
     return call();

@@ -60,7 +60,9 @@ def test_hooks_and_dm_envs_may_be_returned_and_any_face_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "env_fns", [[], (), None, 3, "abc", lambda: Echo(), {"a": Echo}, iter([Echo])], ids=repr
+    "env_fns",
+    [[], (), None, 3, "abc", lambda: Echo(), {"a": Echo}, iter([Echo])],
+    ids=lambda env_fns: type(env_fns).__name__,
 )
 def test_what_is_no_list_of_functions_is_refused(env_fns: Any) -> None:
     with pytest.raises(RegistrationError, match="expected a list of functions without arguments"):
