@@ -138,7 +138,7 @@ class DMEcho(dm_env.Environment):
 
     def reset(self) -> Any:
         self.t = 0
-        first = self.task.random.normal(size=2)
+        first = self.task.random.uniform(-1.0, 1.0, size=2)
         return self.answers.get("reset", dm_env.restart(self.obs({"grip": 0, "arm": [first, 0.0]})))
 
     def step(self, action: Any) -> Any:
