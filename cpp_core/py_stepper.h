@@ -216,22 +216,25 @@ class PyStepper final : public Stepper {
                   static_cast<size_t>(module_->info[leaf].nbytes));
     }
     if (!watch_) return outlive_python([&] { return function(call); });
-    try {
-      const RandomWatch::Before before = watch_->before(id, claim.steps());
-      const EnvpoolHook failed = outlive_python([&] { return function(call); });
-      if (failed == kNoHook) watch_->after(id, before);
-      return failed;
-    } catch (py::error_already_set& error) {
-      error.restore();
-      return call->observed;
-    }
+    return outlive_python([&] {
+      try {
+        const RandomWatch::Before before = watch_->before(id, claim.steps());
+        const EnvpoolHook failed = function(call);
+        if (failed == kNoHook) watch_->after(id, before);
+        return failed;
+      } catch (py::error_already_set& error) {
+        error.restore();
+        return call->observed;
+      }
+    });
   }
 
   Outcome finish(uint32_t id, EnvpoolHook failed, const EnvpoolCall& call, RowClaim& claim,
                  StepFlags* flags) {
     const py::object action = py::reinterpret_steal<py::object>(call.action_object);
     py::object info = py::reinterpret_steal<py::object>(call.info);
-    if (failed == kNoHook && !rules_->admits(claim.steps(), claim.row())) failed = call.observed;
+    const auto admitted = [&] { return rules_->admits(claim.steps(), claim.row()); };
+    if (failed == kNoHook && !outlive_python(admitted)) failed = call.observed;
     if (failed != kNoHook) return keep_failure(id, failed, action, claim.elapsed_step());
     if (!rules_->keep_infos()) info = py::object();
     flags->terminated = call.terminated != 0;
