@@ -16,6 +16,18 @@ def _find(folder: str) -> Path:
     )
 
 
+_HEADERS = (
+    "leaf.h",
+    "module_abi.h",
+    "py_envs.h",
+    "py_hooks.h",
+    "py_info.h",
+    "py_leaves.h",
+    "py_raw.h",
+    "py_results.h",
+)
+
+
 def templates() -> Path:
     """The folder of the jinja2 templates."""
     return _find("cpp_templates")
@@ -23,7 +35,7 @@ def templates() -> Path:
 
 def headers() -> list[Path]:
     """The core headers that a generated module includes, sorted."""
-    return sorted(_find("cpp_core") / name for name in ("leaf.h", "module_abi.h", "py_hooks.h", "py_raw.h"))
+    return sorted(_find("cpp_core") / name for name in _HEADERS)
 
 
 def include_dir() -> Path:

@@ -144,17 +144,18 @@ class TestOtherSources:
 
     def test_list_of_envs_makes_pools_in_this_process(self) -> None:
         envs = [Echo(), Echo()]
-        made = generate(envs)
-        assert made.task_id == "Echo_wrap" and "Echo_wrap" not in envpool_wrap.list_all_envs()
+        EnvManager.register_env(envs, name="Alive")
+        made = generate("Alive_wrap")
+        assert made.task_id == "Alive_wrap" and "Alive_wrap" not in envpool_wrap.list_all_envs()
         for backend in ("auto", "thread", "inline"):
-            with envpool_wrap.make("Echo_wrap", "gym", backend=backend) as pool:
+            with envpool_wrap.make("Alive_wrap", "gym", backend=backend) as pool:
                 assert len(pool) == 2 and pool.config["backend"] in (backend, "inline", "thread")
                 assert pool.reset()[0]["t"].tolist() == [0, 0]
                 assert pool.get_attr("closed") == [env.closed for env in envs]
         assert [env.closed for env in envs] == [3, 3]
         with pytest.raises(ConfigError, match="num_envs=3 for 2 instances of Echo; expected 2"):
-            envpool_wrap.make("Echo_wrap", "gym", num_envs=3)
+            envpool_wrap.make("Alive_wrap", "gym", num_envs=3)
         with pytest.raises(ConfigError, match="stay in this process; use backend='inline' or 'thread'"):
-            envpool_wrap.make("Echo_wrap", "gym", num_envs=2, backend="process")
+            envpool_wrap.make("Alive_wrap", "gym", num_envs=2, backend="process")
         with pytest.raises(ConfigError, match="env_kwargs for 2 instances of Echo"):
-            envpool_wrap.make("Echo_wrap", "gym", env_kwargs={})
+            envpool_wrap.make("Alive_wrap", "gym", env_kwargs={})

@@ -257,8 +257,8 @@ def test_env_built_to_read_its_spaces_is_closed() -> None:
 
 
 def test_env_built_to_read_its_spaces_is_closed_even_when_they_are_refused() -> None:
-    env, closed = closing(spaces.Text(3))
-    with pytest.raises(SpecError, match="obs: the space Text is not supported"):
+    env, closed = closing(spaces.Sequence(spaces.Discrete(3)))
+    with pytest.raises(SpecError, match="obs: the space Sequence is not supported"):
         source_of(env).describe()
     assert closed == ["closed"]
 
