@@ -123,7 +123,8 @@ def test_published_folder_holds_the_sources_and_the_module_and_no_build_files(
     }
     for name, text in CppWrapperGenerator.render(Nested).items():
         assert (made.path.parent / name).read_text("utf-8") == text
-    assert not [path for path in made.path.parent.parent.iterdir() if path.name.startswith(".")]
+    folder = made.path.parent  # beside it others are being built
+    assert not list(folder.parent.glob(f".{folder.name}*"))
     assert made.path.parent.stat().st_mode & 0o777 == 0o755
 
 
