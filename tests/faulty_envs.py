@@ -143,7 +143,9 @@ class Troubled(EnvPoolProtocol):
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _hang(self) -> None:
-        (self.scratch / f"hangs-{self.envid}").write_text(str(os.getpid()))
+        written = self.scratch / f".hangs-{self.envid}"
+        written.write_text(str(os.getpid()))
+        written.rename(self.scratch / f"hangs-{self.envid}")  # whoever sees it finds the number in it
         while True:
             threading.Event().wait(3600)
 
