@@ -70,8 +70,7 @@ bool numbers_within(const EnvpoolLeaf& leaf, const Bounds& bounds, const std::by
 
 inline bool text_within(const EnvpoolLeaf& leaf, const Bounds& bounds, const std::byte* row) {
   const auto* characters = reinterpret_cast<const uint32_t*>(row);
-  int64_t length = leaf.size;
-  while (length > 0 && characters[length - 1] == 0) --length;
+  const int64_t length = text_length(leaf, row);
   return length >= bounds.min_length && std::all_of(characters, characters + length, [&](uint32_t character) {
            return std::binary_search(bounds.characters.begin(), bounds.characters.end(), character);
          });

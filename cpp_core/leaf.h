@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -75,6 +76,17 @@ inline constexpr std::array<DTypeInfo, kNumDTypes> kDTypes = {{
 }};
 
 constexpr size_t align_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
+
+// The characters of a text leaf before its padding. `text` need not be aligned.
+inline int64_t text_length(const EnvpoolLeaf& leaf, const void* text) {
+  const auto* bytes = static_cast<const unsigned char*>(text);
+  for (int64_t length = leaf.size; length > 0; --length) {
+    uint32_t last = 0;
+    std::memcpy(&last, bytes + static_cast<size_t>(length - 1) * sizeof(last), sizeof(last));
+    if (last != 0) return length;
+  }
+  return 0;
+}
 
 // "(4, 84)" as Python prints a shape.
 inline std::string shape_text(const int64_t* shape, int32_t ndim) {

@@ -11,14 +11,6 @@ inline unsigned char* info_leaf(EnvpoolCall* call, int32_t which) {
   return call->leaf(call, host->first_obs + call->module->num_obs + which);
 }
 
-inline bool store_info(EnvpoolCall* call, int32_t which, PyObject* value) {
-  const EnvpoolLeaf& leaf = call->module->info[which];
-  const void* from = host->array_data(value, &leaf);
-  if (from == nullptr) return host->store(value, &leaf, info_leaf(call, which)) == 0;
-  std::memcpy(info_leaf(call, which), from, static_cast<size_t>(leaf.nbytes));
-  return true;
-}
-
 // Stores what is declared at and below a node. `rest`: what is not, a new reference or null. False with the
 // Python error set.
 inline bool read_info_node(EnvpoolCall* call, int32_t index, PyObject* value, PyObject** rest) {
@@ -27,7 +19,10 @@ inline bool read_info_node(EnvpoolCall* call, int32_t index, PyObject* value, Py
     const int32_t first_mask = call->module->num_info - (call->module->num_info_nodes - 1);
     *info_leaf(call, first_mask + index - 1) = 1;
   }
-  if (node.leaf >= 0) return store_info(call, node.leaf, value);
+  if (node.leaf >= 0) {
+    const EnvpoolLeaf& leaf = call->module->info[node.leaf];
+    return store_leaf(value, leaf, info_leaf(call, node.leaf), static_cast<size_t>(leaf.nbytes));
+  }
   if (!PyDict_Check(value)) {
     PyErr_Format(host->spec_error, "%s: expected a dict, found %.200R", node.place, value);
     return false;

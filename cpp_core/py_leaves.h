@@ -59,14 +59,17 @@ inline bool has_length(PyObject* parent, Py_ssize_t length, const char* place) {
   return false;
 }
 
-// Copies a value into its leaf of the row: straight from an array that fits, else by conversion.
-inline bool store_obs(EnvpoolCall* call, PyObject* value, const EnvpoolLeaf& leaf, int32_t which,
-                      size_t nbytes) {
-  void* to = call->leaf(call, host->first_obs + which);
+// Copies a value into a leaf of the row: straight from an array that fits, else by conversion.
+inline bool store_leaf(PyObject* value, const EnvpoolLeaf& leaf, void* to, size_t nbytes) {
   const void* from = host->array_data(value, &leaf);
   if (from == nullptr) return host->store(value, &leaf, to) == 0;
   std::memcpy(to, from, nbytes);
   return true;
+}
+
+inline bool store_obs(EnvpoolCall* call, PyObject* value, const EnvpoolLeaf& leaf, int32_t which,
+                      size_t nbytes) {
+  return store_leaf(value, leaf, call->leaf(call, host->first_obs + which), nbytes);
 }
 
 // The same where the size is known when this is compiled.
@@ -87,14 +90,8 @@ inline PyObject* int_action(EnvpoolCall* call, const EnvpoolLeaf&, int32_t which
 
 inline PyObject* text_action(EnvpoolCall* call, const EnvpoolLeaf& leaf, int32_t which) {
   const unsigned char* from = call->action + call->action_offsets[which];
-  const auto is_padding = [from](Py_ssize_t at) {
-    uint32_t character = 0;
-    std::memcpy(&character, from + static_cast<size_t>(at) * sizeof(character), sizeof(character));
-    return character == 0;
-  };
-  auto length = static_cast<Py_ssize_t>(leaf.size);
-  while (length > 0 && is_padding(length - 1)) --length;
-  return PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, from, length);
+  return PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, from,
+                                   static_cast<Py_ssize_t>(text_length(leaf, from)));
 }
 
 // Containers of an action. The members are borrowed; a null member means that it could not be made.

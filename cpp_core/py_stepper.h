@@ -152,7 +152,7 @@ class PyStepper final : public Stepper {
 
   Outcome apply(uint32_t id) override {
     py::object function;
-    if (!take_letter(id, &function)) return keep_failure(id, kApplied, py::object(), 0);
+    if (!take_letter(*inbox_, id, &function)) return keep_failure(id, kApplied, py::object(), 0);
     PyObject* env = envs_[id].object ? envs_[id].object.ptr() : Py_None;
     auto result = py::reinterpret_steal<py::object>(
         outlive_python([&] { return PyObject_CallOneArg(function.ptr(), env); }));
@@ -248,7 +248,7 @@ class PyStepper final : public Stepper {
   bool take_options(uint32_t id, ResetCause cause, py::object* options) {
     py::object& kept = envs_[id].options;
     if (cause == ResetCause::kAsked) {
-      if (!take_letter(id, options)) return false;
+      if (!take_letter(*inbox_, id, options)) return false;
       if (keep_options_) kept = *options;
     } else {
       *options = kept;
@@ -260,14 +260,9 @@ class PyStepper final : public Stepper {
 
   // The info that the step of this row left, or an empty dict. False with the Python error set.
   bool take_final_info(uint32_t id, py::object* info) {
-    try {
-      *info = outbox_->take(id);
-      if (!*info) *info = py::dict();
-      return true;
-    } catch (py::error_already_set& error) {
-      error.restore();
-      return false;
-    }
+    if (!take_letter(*outbox_, id, info)) return false;
+    if (!*info) *info = py::dict();
+    return true;
   }
   // Puts it into the info of the reset, which may be the env's own dict: into a copy.
   static bool join_final_info(EnvpoolCall* call, const py::object& final_info) {
@@ -277,9 +272,9 @@ class PyStepper final : public Stepper {
   }
 
   // False with the Python error set: the letter cannot be read, or the object not be sent.
-  bool take_letter(uint32_t id, py::object* letter) {
+  static bool take_letter(Mailbox& mailbox, uint32_t id, py::object* letter) {
     try {
-      *letter = inbox_->take(id);
+      *letter = mailbox.take(id);
       return true;
     } catch (py::error_already_set& error) {
       error.restore();

@@ -8,6 +8,7 @@ from typing import Any
 
 from envpool_protocol.envpool_protocol import OPTIONAL_HOOKS, REQUIRED_HOOKS, EnvPoolProtocol
 from envpool_protocol.errors import ProtocolError
+from envpool_protocol.source_kinds import arguments
 
 # Positional arguments of each hook after self; _reset_envpool may have keyword arguments besides.
 _ARGUMENTS = {"_step_envpool": 1, "_seed_envpool": 1}
@@ -64,7 +65,5 @@ def check_init(cls: type, kwargs: Mapping[str, Any]) -> None:
     try:
         inspect.signature(cls.__init__).bind(None, 0, **kwargs)  # type: ignore[misc]
     except TypeError as error:
-        asked = ", ".join(["envid", *(f"{key}={value!r}" for key, value in kwargs.items())])
-        raise ProtocolError(
-            f"{cls.__qualname__} cannot be built as {cls.__qualname__}({asked}): {error}"
-        ) from None
+        call = f"{cls.__qualname__}({arguments(kwargs, 'envid')})"
+        raise ProtocolError(f"{cls.__qualname__} cannot be built as {call}: {error}") from None

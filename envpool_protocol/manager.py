@@ -57,7 +57,12 @@ class EnvManager:
         """
         if env is None:
             return lambda decorated: cls.register_env(decorated, name, **kwargs)
-        source = source_of(env, name, kwargs)
+        cls.add(source_of(env, name, kwargs))
+        return env
+
+    @classmethod
+    def add(cls, source: Source) -> Source:
+        """Register a source that was checked, and return it. Raises DuplicateEnvError, as `register_env`."""
         known = cls._sources.get(source.task_id)
         if known is not None and not _same(known, source):
             raise DuplicateEnvError(
@@ -65,7 +70,7 @@ class EnvManager:
                 f"register {source.place} under another name: register_env(..., name='Other')"
             )
         cls._sources[source.task_id] = source
-        return env
+        return source
 
     @classmethod
     def find(cls, task_id: str) -> Source | None:
@@ -82,7 +87,7 @@ class EnvManager:
         if isinstance(env, str):
             return cls.find(env) or cls._source_on_disk(env) or cls._source_in_gymnasium(env)
         known = next((source for source in cls._sources.values() if source.target is env), None)
-        return known or cls._sources[source_of(cls.register_env(env)).task_id]
+        return known or cls.add(source_of(env))
 
     @classmethod
     def _source_on_disk(cls, task_id: str) -> Source | None:
@@ -99,8 +104,7 @@ class EnvManager:
             source = source_of(env_id)
         except RegistrationError as error:
             raise UnknownEnvError(f"{unknown_message(env_id)} {error}") from error
-        cls.register_env(env_id)
-        return cls._sources[source.task_id]
+        return cls.add(source)
 
     @classmethod
     def task_ids(cls) -> list[str]:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from envpool_protocol import _core, origins
+from envpool_protocol.checks import ALWAYS
 from envpool_protocol.descriptions import describe_env
 from envpool_protocol.errors import ConfigError, ForkedPoolError, PendingCallError, SpecError
 from envpool_protocol.sources import Description, Source
@@ -29,7 +30,7 @@ from envpool_wrap.processes import Processes
 RING_BYTES = 1 << 30  # most memory that batches held by the user may take before they are copied out
 CLOSE_DEADLINE = 5.0  # seconds
 # The setting `check` → how many of an env's steps have their observations checked.
-CHECK_STEPS = {"auto": 100, True: 2**63 - 1, False: 0}
+CHECK_STEPS = {"auto": 100, True: ALWAYS, False: 0}
 
 Factory = Callable[[int], Any]
 

@@ -136,8 +136,8 @@ def make_spec(task_id: str, **config: Any) -> Any:
 
 def register(env: Any, name: str | None = None, **kwargs: Any) -> str:
     """Register an env, generate its module, and return its task id."""
-    EnvManager.register_env(env, name, **kwargs)
-    return CppWrapperGenerator.generate_envpool_wrap(source_of(env, name, kwargs).task_id).task_id
+    source = EnvManager.add(source_of(env, name, kwargs))
+    return CppWrapperGenerator.generate_envpool_wrap(source.task_id).task_id
 
 
 def find(task_id: str) -> Generated:
@@ -160,7 +160,7 @@ def find(task_id: str) -> Generated:
         if not why:
             return Generated(source, Description.from_json(record.description), _load(record))
         warnings.warn(f"{task_id}: {why}; its module is generated again", stacklevel=3)
-    EnvManager.register_env(source.target, source.name, **source.kwargs)
+    EnvManager.add(source)
     module = _generate(source)
     return Generated(source, Description.from_json(json.loads(module.description)), module)
 

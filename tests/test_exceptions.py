@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from envs import STEP_HOOKS
-from troubled_pools import HOW, assert_works, receive_all, still
+from troubled_pools import HOW, assert_works, play_into, still
 
 from envpool_protocol.errors import EnvError
 
@@ -17,12 +17,7 @@ from envpool_protocol.errors import EnvError
 @pytest.mark.parametrize("hook", ["_seed_envpool", "_reset_envpool", *STEP_HOOKS])
 def test_an_exception_in_a_hook_takes_other_rows_along(pool: Any, how: str, hook: str) -> None:
     troubled = pool("ValueError", at=hook, who=1, once=True, **HOW[how])
-    troubled._send_reset(None, None, None)
-    rows, failures = receive_all(troubled)
-    if hook in STEP_HOOKS:
-        assert not failures
-        troubled.send(still(4), [0, 1, 2, 3])
-        rows, failures = receive_all(troubled)
+    rows, failures = play_into(troubled, hook)
     (failure,) = failures
     assert (failure.env_id, failure.hook, str(failure.exception)) == (1, hook, "env 1 says no")
     assert "in get_into" in failure.traceback

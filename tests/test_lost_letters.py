@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from envs import STEP_HOOKS
 from faulty_envs import until
-from troubled_pools import HOW, LOST, PROCESSES, assert_works, receive_all, still
+from troubled_pools import HOW, LOST, PROCESSES, assert_works, play_into, still
 
 from envpool_protocol.errors import EnvError
 
@@ -19,12 +19,7 @@ UNTOLD = "its exception could not be brought over: its worker has no memory or n
 @pytest.mark.parametrize("hook", ["_seed_envpool", "_reset_envpool", *STEP_HOOKS])
 def test_an_exception_that_finds_no_space_is_never_told(pool: Any, how: str, hook: str) -> None:
     troubled = pool("full", at=hook, who=3, once=True, **HOW[how])
-    troubled._send_reset(None, None, None)
-    rows, failures = receive_all(troubled)
-    if hook in STEP_HOOKS:
-        assert not failures
-        troubled.send(still(4), [0, 1, 2, 3])
-        rows, failures = receive_all(troubled)
+    rows, failures = play_into(troubled, hook)
     (failure,) = failures
     assert (failure.env_id, failure.hook, str(failure.exception)) == (3, hook, UNTOLD)
     assert (failure.seed, failure.elapsed_step, failure.action) == (troubled._core.seed(3), 0, None)

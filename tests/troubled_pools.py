@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from envs import STEP_HOOKS
 from faulty_envs import Troubled, children_of, until
 
 import envpool_wrap
@@ -80,6 +81,17 @@ def receive_all(pool: Any) -> tuple[dict[int, Any], list[Any]]:
         obs, reward, terminated, truncated, info = result
         for row, env in enumerate(info["env_id"].tolist()):
             rows[env] = (obs[row].tolist(), float(reward[row]), bool(terminated[row]), bool(truncated[row]))
+    return rows, failures
+
+
+def play_into(pool: Any, hook: str) -> tuple[dict[int, Any], list[Any]]:
+    """Reset, and step once where that is what calls the hook: `receive_all` of the request that called it."""
+    pool._send_reset(None, None, None)
+    rows, failures = receive_all(pool)
+    if hook in STEP_HOOKS:
+        assert not failures
+        pool.send(still(4), [0, 1, 2, 3])
+        rows, failures = receive_all(pool)
     return rows, failures
 
 
