@@ -36,7 +36,7 @@ class Cell:
     Attributes:
         env, contender: names in their tables.
         num_envs, workers: how many.
-        beside: the limits that take turns as well: `"ceiling"`, `"bare"`, `"memcpy"`.
+        beside: the limits that take turns as well: `"ceiling"` (and lockstep), `"bare"`, `"memcpy"`.
         rounds, seconds: how many rounds, and how long each of them lasts for each that takes its turn.
         alone: seconds for which the pool is left alone, to see what it costs then, and seconds of single
             steps for the latency.
@@ -95,6 +95,7 @@ class Cell:
             tree.leave_out.update(ceiling.pids)
             limits.enter_context(ceiling)
             turns["ceiling"] = lambda: ceiling.turn(self.seconds)
+            turns["lockstep"] = lambda: ceiling.turn(self.seconds, lockstep=True)
         if "bare" in self.beside:
             bare = Bare(env, env.actions(self.num_envs))
             turns["bare"] = lambda: tree.turn(bare.run, self.num_envs, self.seconds)

@@ -2,6 +2,8 @@
 
 Bare      the env's hooks called from C++, their results thrown away (cpp/bare_calls.cc)
 Ceiling   unconnected processes, each stepping envs of its own in a plain loop, all at the same time
+Lockstep  the same processes, which wait for each other after each batch and exchange nothing else: what is
+          left to a pool that returns whole batches, on cores that are not equally fast at every moment
 Memcpy    the obs of a batch copied, and nothing else
 """
 
@@ -9,11 +11,13 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import mmap
 import os
 import shlex
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +30,7 @@ from benchmarks.loop import Loop
 from benchmarks.turns import Turn, run_for
 
 _SOURCE = Path(__file__).parent / "cpp" / "bare_calls.cc"
+_WORDS = 4096  # bytes that the processes of a ceiling share
 _HOOKS = ("_step_envpool", "_reset_envpool", "_done_envpool", "_make_obs_envpool", "_reward_envpool")
 
 
@@ -80,27 +85,30 @@ class Ceiling:
     """`processes` loops that share `num_envs` envs among them, and nothing else. A context manager."""
 
     def __init__(self, name: str, num_envs: int, processes: int, autoreset: str) -> None:
-        shares = np.array_split(np.arange(max(num_envs, processes)), processes)
-        self.children: list[Any] = [
-            subprocess.Popen(
-                [sys.executable, "-m", __name__, name, str(share[0]), str(share[-1] + 1), autoreset],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                cwd=Path(__file__).absolute().parent.parent,
-                text=True,
-            )
-            for share in shares
-        ]
+        with tempfile.TemporaryFile() as words:
+            words.truncate(_WORDS)
+            shared = [name, autoreset, max(num_envs, processes), processes, words.fileno()]
+            self.children: list[Any] = [
+                subprocess.Popen(
+                    [sys.executable, "-m", __name__, *map(str, shared), str(which)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    cwd=Path(__file__).absolute().parent.parent,
+                    pass_fds=[words.fileno()],
+                    text=True,
+                )
+                for which in range(processes)
+            ]
 
     @property
     def pids(self) -> list[int]:
         """The process ids of the loops."""
         return [child.pid for child in self.children]
 
-    def turn(self, seconds: float) -> Turn:
+    def turn(self, seconds: float, *, lockstep: bool = False) -> Turn:
         """All at once, for so long. The rate is the sum of theirs; CPU time is not taken."""
         for child in self.children:
-            child.stdin.write(f"{seconds}\n")
+            child.stdin.write(f"{seconds} {'lockstep' * lockstep}\n")
             child.stdin.flush()
         rates = [float(child.stdout.readline()) for child in self.children]
         return Turn(sum(rates))
@@ -121,23 +129,69 @@ class Ceiling:
             child.stdout.close()
 
 
-def _step_alone(name: str, first: str, last: str, autoreset: str) -> None:
-    """One process of the ceiling: a round for each line that comes in, until there is no more."""
-    env, ids = ENVS[name], range(int(first), int(last))
-    batches = itertools.cycle(env.actions(len(ids)))
-    loop = Loop(env, ids, autoreset)
-    loop.reset()
+class _Share:
+    """One process of the ceiling: its envs, and the words by which those of a lockstep wait for each other.
 
-    def run(times: int) -> None:
+    Word 0 counts the batches that the first process has begun, word i those that process i is done with; the
+    last one tells which turn is over. Whoever waits here for a process that is gone is killed with the job.
+    """
+
+    def __init__(
+        self, env: Env, autoreset: str, num_envs: int, processes: int, words: memoryview, which: int
+    ) -> None:
+        self.num_envs, self.which, self.others, self.words = num_envs, which, range(1, processes), words
+        ids = np.array_split(np.arange(num_envs), processes)[which]
+        self.loop = Loop(env, range(ids[0], ids[-1] + 1), autoreset)
+        self.batches = itertools.cycle(env.actions(len(ids)))
+        self.loop.reset()
+        self.turns = 0
+
+    def run(self, times: int) -> None:
         for _ in range(times):
-            loop.step(next(batches))
+            self.loop.step(next(self.batches))
 
-    run_for(run, 0.05)
+    def lead(self, times: int) -> None:
+        words = self.words
+        for _ in range(times):
+            words[0] += 1
+            self.run(1)
+            for other in self.others:
+                while words[other] < words[0]:
+                    pass
+
+    def follow(self) -> None:
+        words, me = self.words, self.which
+        while words[-1] < self.turns:
+            if words[me] < words[0]:
+                self.run(1)
+                words[me] += 1
+
+    def apart(self, seconds: float) -> float:
+        """The rate of its own envs."""
+        times, elapsed = run_for(self.run, seconds)
+        return times * len(self.loop.envs) / elapsed
+
+    def together(self, seconds: float) -> float:
+        """The rate of all envs, for the first process; the others return 0."""
+        self.turns += 1
+        if self.which > 0:
+            self.follow()
+            return 0.0
+        times, elapsed = run_for(self.lead, seconds)
+        self.words[-1] = self.turns
+        return times * self.num_envs / elapsed
+
+
+def _main(name: str, autoreset: str, num_envs: str, processes: str, words: str, which: str) -> None:
+    """One process of the ceiling: a turn for each line that comes in, until there is no more."""
+    shared = memoryview(mmap.mmap(int(words), _WORDS)).cast("q")
+    share = _Share(ENVS[name], autoreset, int(num_envs), int(processes), shared, int(which))
+    share.apart(0.05)
     print("ready", flush=True)
     for line in sys.stdin:
-        times, elapsed = run_for(run, float(line))
-        print(times * len(ids) / elapsed, flush=True)
+        seconds, *how = line.split()
+        print(share.together(float(seconds)) if how else share.apart(float(seconds)), flush=True)
 
 
 if __name__ == "__main__":
-    _step_alone(*sys.argv[1:])
+    _main(*sys.argv[1:])

@@ -65,6 +65,8 @@ _DETAILS: dict[str, Callable[[Line], str]] = {
     "× loop": lambda line: spread(ratios(line, "loop")),
     "× ceiling": lambda line: spread(ratios(line, "ceiling")),
     "ceiling × loop": lambda line: middle(ratios(line, "loop", "ceiling")),
+    "× lockstep": lambda line: spread(ratios(line, "lockstep")),
+    "lockstep × loop": lambda line: middle(ratios(line, "loop", "lockstep")),
     "× bare call": lambda line: spread(ratios(line, "bare")),
     "CPU × loop": lambda line: number(cpu_ratio(line)),
     "PSS beyond, MB (children)": lambda line: f"{bytes_beyond(line) / 2**20:.0f} ({line['children']})",

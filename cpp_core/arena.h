@@ -78,7 +78,7 @@ class Row {
   const Layout& layout() const { return *layout_; }
   template <typename T>
   void put(uint32_t which, T value) const {
-    *reinterpret_cast<T*>(leaf(which)) = value;
+    *reinterpret_cast<T*>(block_ + offsets_[which] + index_ * sizeof(T)) = value;
   }
 
  private:
@@ -120,7 +120,7 @@ class Arena {
   EnvQueue queue(uint32_t which) const {
     const size_t cells = layout_.cells_per_queue();
     return EnvQueue(at<QueueWords>(layout_.queues_at) + which,
-                    at<std::atomic<uint32_t>>(layout_.cells_at) + which * cells, cells);
+                    at<QueueCell>(layout_.cells_at) + which * cells, cells);
   }
 
  private:

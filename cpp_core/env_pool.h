@@ -77,12 +77,10 @@ class EnvPool {
 
   // Throws kActionError, and changes nothing, unless every id is in range, idle, and there once.
   void check_idle(const int32_t* envs, size_t count) {
-    size_t i = 0;
-    std::string wrong;
-    for (; i < count && wrong.empty(); ++i) wrong = mark(envs[i], envs, i);
-    const size_t marked = wrong.empty() ? i : i - 1;
-    for (size_t k = 0; k < marked; ++k) in_flight_[static_cast<size_t>(envs[k])] = false;
-    if (!wrong.empty()) throw Fault(FaultKind::kActionError, wrong);
+    size_t marked = 0;
+    while (marked < count && mark(envs[marked])) ++marked;
+    for (size_t i = 0; i < marked; ++i) in_flight_[static_cast<size_t>(envs[i])] = false;
+    if (marked < count) throw Fault(FaultKind::kActionError, what_is_wrong(envs, marked));
   }
 
   // Throws kActionError when one of these idle envs must be reset, and nothing does it but the caller.
@@ -114,19 +112,17 @@ class EnvPool {
     }
     for (uint32_t i = 0; i < count; ++i) {
       const auto env = static_cast<uint32_t>(envs[i]);
-      Slot& slot = arena().slot(env);
-      slot.block = block;
-      slot.row = i;
       if (!is_async()) arena().row_word(block, i).store(claimed_row(0, env), std::memory_order_relaxed);
       in_flight_[env] = true;
       if (lost_[env] && request == Request::kStep) continue;
       lost_[env] = false;
-      make_due(env, request);
+      make_due({env, request, block, i});
     }
     num_in_flight_ += count;
     while (is_async() && pending_.size() * options_.batch_size < num_in_flight_) assign_next_batch();
     for (uint32_t i = 0; i < count; ++i) {
-      if (lost_[static_cast<size_t>(envs[i])]) fail_lost(static_cast<uint32_t>(envs[i]));
+      const auto env = static_cast<uint32_t>(envs[i]);
+      if (lost_[env]) fail_lost({env, request, block, i});
     }
     push_due();
   }
@@ -136,7 +132,7 @@ class EnvPool {
     errand_ = envs;
     errand_recount_ = false;
     open_head(arena().words().errands, static_cast<uint32_t>(envs.size()));
-    for (const uint32_t env : envs) make_due(env, request);
+    for (const uint32_t env : envs) make_due({env, request});
     push_due();
   }
   std::vector<uint32_t> all_envs() const {
@@ -190,11 +186,15 @@ class EnvPool {
   // Before a run of step_one(): what lies before it is no env's time.
   void begin_steps() { bench_.ticks = read_ticks(); }
 
-  // The caller steps the next env that is due in its queue. False: nothing is.
+  // The caller steps the next env that is due in its queue. False: nothing is, and all that it did is
+  // counted.
   bool step_one(Outcome* outcome) {
-    uint32_t env = 0;
-    if (!arena().queue(0).try_pop(&env)) return false;
-    *outcome = serve(*engine_, env, &bench_);
+    Order order;
+    if (!arena().queue(0).try_pop(&order)) {
+      bench_.tally.flush(arena());
+      return false;
+    }
+    *outcome = serve(*engine_, order, &bench_);
     return true;
   }
 
@@ -268,7 +268,7 @@ class EnvPool {
   // Whatever no worker has taken yet is idle again; the row it was to fill never comes.
   void take_back_due() {
     for (uint32_t queue = 0; queue < arena().layout().num_queues; ++queue) {
-      for (uint32_t env = 0; arena().queue(queue).try_pop(&env);) arena().slot(env).move(SlotEvent::kDrop);
+      for (Order order; arena().queue(queue).try_pop(&order);) arena().slot(order.env).move(SlotEvent::kDrop);
     }
   }
 
@@ -303,7 +303,7 @@ class EnvPool {
   static void wake_at_every_count(BatchHead& head) { head.rows_expected.store(0, std::memory_order_seq_cst); }
 
   Batch& front() { return pending_.front(); }
-  SlotState state_of(uint32_t env) const { return arena().slot(env).state.load(std::memory_order_acquire); }
+  SlotState state_of(uint32_t env) const { return arena().slot(env).state(); }
 
   uint32_t count_published(const Batch& batch) const {
     uint32_t count = 0;
@@ -317,7 +317,7 @@ class EnvPool {
   // Fills the row of an env in flight whose worker is dead. False: that was published in time. It is the last
   // of its episode then, unless that ended in it and the next one began: that one is lost.
   bool fail_row_of(uint32_t env, bool in_episode) {
-    RowClaim claim(arena(), env, bench_.scratch.data());
+    RowClaim claim(arena(), {env, Request::kStep}, bench_.scratch.data());
     for (const Batch& batch : pending_) {
       const uint32_t rows = is_async() ? options_.batch_size : batch.rows;
       for (uint32_t i = 0; i < rows; ++i) {
@@ -338,32 +338,31 @@ class EnvPool {
   }
 
   // The step of an env that is lost.
-  void fail_lost(uint32_t env) {
-    lost_[env] = false;
-    arena().slot(env).move(SlotEvent::kSend);
-    arena().slot(env).move(SlotEvent::kClaim);
-    RowClaim claim(arena(), env, bench_.scratch.data());
-    publish_failed(env, claim);
+  void fail_lost(const Order& order) {
+    lost_[order.env] = false;
+    arena().slot(order.env).move(SlotEvent::kSend);
+    arena().slot(order.env).move(SlotEvent::kClaim);
+    RowClaim claim(arena(), order, bench_.scratch.data());
+    publish_failed(order.env, claim);
   }
 
   void publish_failed(uint32_t env, RowClaim& claim) {
     write_failed_row(arena(), claim.row(), env);
     claim.settle();
     arena().head(claim.block()).failed.fetch_add(1, std::memory_order_relaxed);
-    publish(arena(), arena().slot(env), claim);
+    publish(arena(), arena().slot(env), claim, &bench_.tally);
+    bench_.tally.flush(arena());
   }
 
-  void make_due(uint32_t env, Request request) {
-    Slot& slot = arena().slot(env);
-    slot.request = request;
-    slot.move(SlotEvent::kSend);
-    due_of_queue_[arena().layout().queue_of(env)].push_back(env);
+  void make_due(const Order& order) {
+    arena().slot(order.env).move(SlotEvent::kSend);
+    due_of_queue_[arena().layout().queue_of(order.env)].push_back(order);
   }
 
   // The caller's own queue last: the others are awake by the time the caller starts to work.
   void push_due() {
     for (uint32_t queue = arena().layout().num_queues; queue-- > 0;) {
-      std::vector<uint32_t>& due = due_of_queue_[queue];
+      std::vector<Order>& due = due_of_queue_[queue];
       if (!due.empty()) arena().queue(queue).push(due.data(), due.size());
       due.clear();
     }
@@ -385,15 +384,17 @@ class EnvPool {
     arena().block_of_batch(number).store(block, std::memory_order_release);
   }
 
-  // Marks the env as in flight, or says what is wrong with it.
-  std::string mark(int32_t env, const int32_t* envs, size_t at) {
+  // Marks the env as in flight. False: there is none, or it is already.
+  bool mark(int32_t env) {
+    const auto at = static_cast<uint32_t>(env);
+    return at < options_.num_envs && std::exchange(in_flight_[at], uint8_t{true}) == 0;
+  }
+  // With the env in place `at`, which those before it had nothing against.
+  std::string what_is_wrong(const int32_t* envs, size_t at) const {
+    const int32_t env = envs[at];
     if (env < 0 || static_cast<uint32_t>(env) >= options_.num_envs) {
       return "env_id " + std::to_string(env) + " is out of range: this pool has envs 0 to " +
              std::to_string(options_.num_envs - 1);
-    }
-    if (!in_flight_[static_cast<size_t>(env)]) {
-      in_flight_[static_cast<size_t>(env)] = true;
-      return {};
     }
     for (size_t i = 0; i < at; ++i) {
       if (envs[i] == env) return "env_id " + std::to_string(env) + " is there twice; send each env once";
@@ -410,12 +411,12 @@ class EnvPool {
   const PoolOptions options_;
   const std::shared_ptr<Engine> engine_;
   const std::shared_ptr<BatchRing> ring_;
-  std::vector<bool> in_flight_;
-  std::vector<bool> lost_;
+  std::vector<uint8_t> in_flight_;  // by env, as bools; vector<bool> packs them, and is slower
+  std::vector<uint8_t> lost_;
   uint32_t num_in_flight_ = 0;
   std::deque<Batch> pending_;
   uint64_t batches_taken_ = 0;
-  std::vector<std::vector<uint32_t>> due_of_queue_;
+  std::vector<std::vector<Order>> due_of_queue_;
   std::vector<uint32_t> errand_;
   bool errand_recount_ = false;
   WorkBench bench_{arena().layout()};

@@ -1,9 +1,10 @@
-// Due envs in the order they were sent, taken by whichever worker is free.
+// Orders in the sequence in which they were sent, taken by whichever worker is free.
 //
 // Pusher: the caller, one thread at a time. Takers: any number of workers.
 // It cannot overflow: an env is in the queue at most once, and there is a cell for each env.
 // A cell is not reused before its taker is done with it: `head` only grows, so a taker that was held up
-// between reading a cell and claiming it finds `head` moved and reads again. A taker cannot sleep past an
+// between reading a cell and claiming it finds `head` moved, and reads again what may have been two halves of
+// different orders. A taker cannot sleep past an
 // env: see park.h; push() stores `tail` seq_cst for it.
 #pragma once
 
@@ -13,6 +14,7 @@
 #include <cstdint>
 
 #include "cpp_core/leaf.h"
+#include "cpp_core/order.h"
 #include "cpp_core/park.h"
 #include "cpp_core/spin.h"
 
@@ -25,29 +27,46 @@ struct QueueWords {
 };
 static_assert(offsetof(QueueWords, tail) - offsetof(QueueWords, head) >= kCacheLine);
 
+struct QueueCell {
+  std::atomic<uint64_t> what{0};   // env, request
+  std::atomic<uint64_t> where{0};  // block, row
+
+  void put(const Order& order) {
+    what.store(pack(order.env, static_cast<uint32_t>(order.request)), std::memory_order_relaxed);
+    where.store(pack(order.block, order.row), std::memory_order_relaxed);
+  }
+  Order get() const {
+    const uint64_t first = what.load(std::memory_order_relaxed),
+                   second = where.load(std::memory_order_relaxed);
+    return {static_cast<uint32_t>(first), static_cast<Request>(first >> 32), static_cast<uint32_t>(second),
+            static_cast<uint32_t>(second >> 32)};
+  }
+
+ private:
+  static uint64_t pack(uint32_t low, uint32_t high) { return low | static_cast<uint64_t>(high) << 32; }
+};
+
 class EnvQueue {
  public:
   static size_t cells_for(uint32_t num_envs) { return std::bit_ceil(static_cast<size_t>(num_envs)); }
 
-  EnvQueue(QueueWords* words, std::atomic<uint32_t>* cells, size_t num_cells)
+  EnvQueue(QueueWords* words, QueueCell* cells, size_t num_cells)
       : words_(words), cells_(cells), mask_(num_cells - 1) {}
 
-  void push(const uint32_t* envs, size_t count) {
+  void push(const Order* orders, size_t count) {
     const uint64_t tail = words_->tail.load(std::memory_order_relaxed);
-    for (size_t i = 0; i < count; ++i) {
-      cells_[(tail + i) & mask_].store(envs[i], std::memory_order_relaxed);
-    }
+    for (size_t i = 0; i < count; ++i) cells_[(tail + i) & mask_].put(orders[i]);
     words_->tail.store(tail + count,
                        std::memory_order_seq_cst);  // pairs with empty() in the taker's second look
     words_->park.notify(static_cast<uint32_t>(count));
   }
 
-  bool try_pop(uint32_t* env) {
+  bool try_pop(Order* order) {
     uint64_t head = words_->head.load(std::memory_order_acquire);
     while (head != words_->tail.load(std::memory_order_acquire)) {
-      const uint32_t found = cells_[head & mask_].load(std::memory_order_relaxed);
+      const Order found = cells_[head & mask_].get();
       if (words_->head.compare_exchange_weak(head, head + 1, std::memory_order_acq_rel)) {
-        *env = found;
+        *order = found;
         return true;
       }
     }
@@ -86,7 +105,7 @@ class EnvQueue {
   }
 
   QueueWords* words_;
-  std::atomic<uint32_t>* cells_;
+  QueueCell* cells_;
   size_t mask_;
 };
 

@@ -84,11 +84,12 @@ inline Outcome reset_env(Stepper& stepper, Slot& slot, uint32_t env, ResetCause 
   return outcome;
 }
 
-// Resets or steps `env` as its slot asks and fills its row, whatever happens.
-inline Outcome play(Arena& arena, Stepper& stepper, const EpisodeRules& rules, uint32_t env,
+// Resets or steps an env as the order says and fills its row, whatever happens.
+inline Outcome play(Arena& arena, Stepper& stepper, const EpisodeRules& rules, const Order& order,
                     RowClaim& claim) {
+  const uint32_t env = order.env;
   Slot& slot = arena.slot(env);
-  const bool asked = slot.request == Request::kReset;
+  const bool asked = order.request == Request::kReset;
   const bool is_reset = asked || slot.needs_reset;
   StepFlags flags;
   Outcome outcome;
@@ -113,7 +114,7 @@ inline Outcome play(Arena& arena, Stepper& stepper, const EpisodeRules& rules, u
     outcome = reset_env(stepper, slot, env, ResetCause::kSameStep, claim, &first);
     flags.info = first.info;
   }
-  const Row row = claim.row();
+  const Row& row = claim.row();
   if (outcome != Outcome::kOk) {
     write_failed_row(arena, row, env);
     claim.settle();

@@ -99,7 +99,7 @@ struct Layout {
     for (uint32_t leaf = kFirstObs; with_finals && leaf < first_final; ++leaf) state.push_back(state[leaf]);
     block_bytes = place(state, batch, kCacheLine, &leaf_offsets);
     scratch_bytes = place(state, 1, kCacheLine, &scratch_offsets);
-    action_bytes = align_up(place(action, 1, sizeof(int64_t), &action_offsets), kCacheLine);
+    action_bytes = place(action, 1, sizeof(int64_t), &action_offsets);
   }
 
   void set_blocks(uint32_t blocks) {
@@ -116,7 +116,7 @@ struct Layout {
     idle_at = take(num_queues * sizeof(Idle));
     lives_at = take(num_queues * sizeof(WorkerLife));
     queues_at = take(num_queues * sizeof(QueueWords));
-    cells_at = take(num_queues * cells_per_queue() * sizeof(std::atomic<uint32_t>));
+    cells_at = take(num_queues * cells_per_queue() * sizeof(QueueCell));
     heads_at = take(num_blocks * sizeof(BatchHead));
     row_words_at = take(num_blocks * batch_size * sizeof(RowWord));
     batch_blocks_at = take(num_blocks * sizeof(std::atomic<uint32_t>));

@@ -14,7 +14,7 @@
 
 #include "cpp_core/leaf.h"
 
-#define ENVPOOL_MODULE_ABI 3
+#define ENVPOOL_MODULE_ABI 4
 #define ENVPOOL_HOST_CAPSULE "envpool_protocol._core.host"
 #define ENVPOOL_MODULE_CAPSULE "envpool_wrap.module"
 
@@ -43,10 +43,19 @@ enum EnvpoolHook : int32_t {
   kNumHooks,
 };
 
+// The methods of an env that its steps call, as a module found them (py_methods.h): by EnvpoolHook. The
+// engine keeps them with the env, and forgets them whenever the env may have others.
+struct EnvpoolMethods {
+  unsigned int version;  // of the env's class, when they were found
+  uint32_t takes_env;    // a bit for each: a function that wants the env as its first argument
+  PyObject* found[kNumHooks];
+};
+
 // One call of a module function: which env, its inputs, and where the results go.
 struct EnvpoolCall {
   const EnvpoolModule* module;
   PyObject* env;
+  EnvpoolMethods* methods;
   PyObject* options;             // reset: a dict for the env, or null
   const int64_t* seed;           // reset: seed the env first, unless null
   const unsigned char* action;   // step: the bytes of this env's action …
@@ -118,6 +127,11 @@ struct EnvpoolModule {
 }  // extern "C"
 
 namespace envpool {
+
+inline void forget_methods(EnvpoolMethods* methods) {
+  for (PyObject*& method : methods->found) Py_CLEAR(method);
+  methods->takes_env = 0;
+}
 
 inline constexpr const char* kHookNames[kNumHooks] = {
     "",

@@ -51,6 +51,8 @@ class Driver {
       Outcome outcome = Outcome::kOk;
       if (pool_.caller_works() && pool_.step_one(&outcome)) {
         if (outcome == Outcome::kInterrupted) rethrow(stepper().take_interrupt());
+      } else if (ready()) {
+        break;
       } else if (workers_.threads + workers_.processes == 0) {
         raise("PoolError", "nothing is due, and yet the batch is not complete");
       } else {
@@ -86,7 +88,7 @@ class Driver {
     const auto now = Clock::now().time_since_epoch().count();
     for (uint32_t env = 0; env < pool_.arena().layout().num_envs; ++env) {
       const Slot& slot = pool_.arena().slot(env);
-      const SlotState state = slot.state.load(std::memory_order_acquire);
+      const SlotState state = slot.state();
       waiting += state == SlotState::kDue ? 1 : 0;
       if (state != SlotState::kRunning) continue;
       const double seconds =

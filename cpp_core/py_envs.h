@@ -11,7 +11,7 @@ namespace envpool {
 inline PyObject* call_step(EnvpoolCall* call) {
   call->action_object = call->module->make_action(call);
   if (call->action_object == nullptr) return nullptr;
-  return PyObject_CallMethodOneArg(call->env, names[kStepMethod], call->action_object);
+  return call_method(call, kStepMethod, call->action_object);
 }
 
 // env.reset(), with the keywords `seed` and `options` where there is something to say.

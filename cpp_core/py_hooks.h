@@ -7,7 +7,7 @@ namespace envpool::hooks {
 
 inline EnvpoolHook observe(EnvpoolCall* call) {
   call->observed = kMakeObsHook;
-  const Ref obs(PyObject_CallMethodNoArgs(call->env, names[kMakeObsHook]));
+  const Ref obs(call_method(call, kMakeObsHook));
   return obs && call->module->observe(call, obs.get()) ? kNoHook : kMakeObsHook;
 }
 
@@ -32,12 +32,10 @@ inline EnvpoolHook reset(EnvpoolCall* call) {
 }
 
 inline EnvpoolHook step(EnvpoolCall* call) {
-  const auto call_hook = [call](EnvpoolHook hook) {
-    return Ref(PyObject_CallMethodNoArgs(call->env, names[hook]));
-  };
+  const auto call_hook = [call](EnvpoolHook hook) { return Ref(call_method(call, hook)); };
   call->action_object = call->module->make_action(call);
   if (call->action_object == nullptr) return kStepHook;
-  if (!ok(PyObject_CallMethodOneArg(call->env, names[kStepHook], call->action_object))) return kStepHook;
+  if (!ok(call_method(call, kStepHook, call->action_object))) return kStepHook;
   if (const EnvpoolHook failed = observe(call); failed != kNoHook) return failed;
   if (!as_flag(call_hook(kDoneHook).get(), &call->terminated)) return kDoneHook;
   if (call->module->has_truncated && !as_flag(call_hook(kTruncatedHook).get(), &call->truncated)) {

@@ -2,24 +2,9 @@
 #pragma once
 
 #include "cpp_core/py_info.h"
+#include "cpp_core/py_methods.h"
 
 namespace envpool {
-
-// Names of methods and hooks as interned strings, made once when the module is plugged in.
-struct HookNames {
-  PyObject* names[kNumHooks] = {};
-
-  bool intern() {
-    for (int hook = kInitHook; hook < kNumHooks; ++hook) {
-      names[hook] = PyUnicode_InternFromString(kHookNames[hook]);
-      if (names[hook] == nullptr) return false;
-    }
-    return true;
-  }
-  PyObject* operator[](EnvpoolHook hook) const { return names[hook]; }
-};
-
-inline HookNames names;
 
 // True, or false with the error set: for methods whose result nobody needs.
 inline bool ok(PyObject* result) {

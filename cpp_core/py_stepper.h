@@ -79,6 +79,7 @@ class PyStepper final : public Stepper {
   void release() {
     for (auto& env : envs_) {
       for (PyObject*& kept : env.kept_actions) Py_CLEAR(kept);
+      forget_methods(&env.methods);
       env = PyEnv{};
     }
     inbox_->clear();
@@ -108,6 +109,7 @@ class PyStepper final : public Stepper {
   std::unique_ptr<Session> open_session() override { return std::make_unique<GilSession>(); }
 
   Outcome build(uint32_t id) override {
+    forget_methods(&envs_[id].methods);
     envs_[id].object = py::object();  // the one before is gone before its successor is there
     PyObject* number = PyLong_FromUnsignedLong(id);
     PyObject* made = number == nullptr
@@ -130,6 +132,7 @@ class PyStepper final : public Stepper {
         (order.cause == ResetCause::kSameStep && !take_final_info(id, &final_info))) {
       return keep_failure(id, kResetHook, py::object(), claim.elapsed_step());
     }
+    forget_methods(call.methods);  // the user's code may have assigned others by now
     call.options = options.ptr();
     call.seed = order.seed;
     call.observed = kResetMethod;
@@ -156,6 +159,7 @@ class PyStepper final : public Stepper {
     PyObject* env = envs_[id].object ? envs_[id].object.ptr() : Py_None;
     auto result = py::reinterpret_steal<py::object>(
         outlive_python([&] { return PyObject_CallOneArg(function.ptr(), env); }));
+    forget_methods(&envs_[id].methods);
     if (!result) return keep_failure(id, kApplied, py::object(), 0);
     py::list letter;
     letter.append(std::move(result));
@@ -176,6 +180,7 @@ class PyStepper final : public Stepper {
  private:
   struct PyEnv {
     py::object object;
+    EnvpoolMethods methods{};
     py::object options;  // of its last reset, where they are kept
     std::vector<PyObject*> kept_actions;
   };
@@ -201,6 +206,7 @@ class PyStepper final : public Stepper {
     EnvpoolCall call{};
     call.module = module_;
     call.env = envs_[id].object.ptr();
+    call.methods = &envs_[id].methods;
     call.claim = &claim;
     call.leaf = [](EnvpoolCall* self, int32_t which) {
       return reinterpret_cast<unsigned char*>(

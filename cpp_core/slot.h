@@ -1,8 +1,9 @@
 // A slot: where one env's request and flags live, and the states it goes through.
 //
-// The caller writes a slot while it is kIdle and hands it over through the queue; a worker owns it from then
-// on until it publishes the row; so every plain field has one writer at a time. `state` only tells observers
-// (timeouts, tests) where the env is: ownership travels with the queue and the row's word (row_word.h).
+// The caller hands an env over through the queue (order.h); a worker has it from then on until it publishes
+// the row. Each line of a slot has one writer, so that no line travels between cores in a step: the state is
+// what the two lines say together. It only tells observers (timeouts, tests) where the env is: ownership
+// travels with the queue and the row's word (row_word.h).
 #pragma once
 
 #include <atomic>
@@ -30,24 +31,18 @@ inline constexpr Transition<SlotState, SlotEvent> kSlotTransitions[] = {
     {SlotState::kIdle, SlotEvent::kBury, SlotState::kRunning},
 };
 
-enum class Request : uint8_t { kBuild, kReset, kStep, kClose, kApply };
-
 // Where a pickled object for or from the env lies in a letter file (py_mailbox.h). length 0: there is none.
 struct Letter {
   uint64_t offset;
   uint64_t length;
 };
 
-inline constexpr uint32_t kNoBlock = UINT32_MAX;
-
 struct alignas(kCacheLine) Slot {
-  // Written by the caller, read by the worker.
-  uint32_t block;  // where the row goes; kNoBlock: the next free row, taken when the env is done
-  uint32_t row;
-  Request request;
-  bool reseed;  // the next reset gives the env `seed` first
+  // Written by the caller while the env is idle, read by the worker (which clears `reseed`).
+  std::atomic<uint32_t> asked;  // requests so far
+  bool reseed;                  // the next reset gives the env `seed` first
   int64_t seed;
-  Letter inbox;  // written by the caller
+  Letter inbox;
   // Written by the worker, kept between requests.
   alignas(kCacheLine) Letter outbox;
   uint8_t untold;  // the hook of a failure that could not be put into the outbox; 0: there is none
@@ -57,20 +52,45 @@ struct alignas(kCacheLine) Slot {
   std::atomic<uint64_t> steps;
   std::atomic<uint64_t> episodes;
   std::atomic<int64_t> started_ns;  // when the worker took it, on Clock; kept only for pools with a timeout
-  // Written by both, each in its own turn.
-  std::atomic<SlotState> state;
+  std::atomic<uint32_t> taken;      // requests that a worker began …
+  std::atomic<uint32_t> answered;   // … and that it is done with
 
   void drop_outbox() {
     outbox = {};
     untold = 0;
   }
 
+  // For the caller: it is the one who asks.
+  SlotState state() const {
+    const uint32_t last = asked.load(std::memory_order_relaxed);
+    if (answered.load(std::memory_order_acquire) == last) return SlotState::kIdle;
+    return taken.load(std::memory_order_acquire) == last ? SlotState::kRunning : SlotState::kDue;
+  }
+
   void move(SlotEvent event) {
-    SlotState to = SlotState::kIdle;
-    [[maybe_unused]] const bool allowed =
-        next_state(kSlotTransitions, state.load(std::memory_order_relaxed), event, &to);
-    assert(allowed);
-    state.store(to, std::memory_order_release);  // with what an observer reads next: started_ns
+    [[maybe_unused]] SlotState to = SlotState::kIdle;
+    assert(next_state(kSlotTransitions, state(), event, &to));
+    const auto set = [](std::atomic<uint32_t>& count, uint32_t value) {
+      count.store(value, std::memory_order_release);  // with what an observer reads next: started_ns
+    };
+    switch (event) {
+      case SlotEvent::kSend:
+        set(asked, asked.load(std::memory_order_relaxed) + 1);
+        break;
+      case SlotEvent::kDrop:
+        set(asked, asked.load(std::memory_order_relaxed) - 1);
+        break;
+      case SlotEvent::kClaim:
+        set(taken, taken.load(std::memory_order_relaxed) + 1);
+        break;
+      case SlotEvent::kPublish:
+        set(answered, answered.load(std::memory_order_relaxed) + 1);
+        break;
+      case SlotEvent::kBury:
+        set(taken, asked.load(std::memory_order_relaxed));
+        set(answered, asked.load(std::memory_order_relaxed) - 1);
+    }
+    assert(state() == to);
   }
 };
 static_assert(sizeof(Slot) == 2 * kCacheLine, "a line of the caller's and a line of the worker's");

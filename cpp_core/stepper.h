@@ -47,32 +47,30 @@ struct ResetOrder {
 class RowClaim {
  public:
   // `scratch`: `scratch_bytes` of the layout; null where the row is known.
-  RowClaim(Arena& arena, uint32_t env, std::byte* scratch)
-      : arena_(arena), slot_(arena.slot(env)), env_(env), scratch_(scratch) {}
+  RowClaim(Arena& arena, const Order& order, std::byte* scratch)
+      : arena_(arena),
+        slot_(arena.slot(order.env)),
+        env_(order.env),
+        block_(order.block),
+        index_(order.row),
+        row_(block_ == kNoBlock ? Row(scratch, &arena.layout()) : arena.row(block_, index_)) {}
 
   uint32_t block() {
     claim();
     return block_;
   }
   // Where to write.
-  Row row() {
-    if (block_ == kNoBlock && slot_.block == kNoBlock) return Row(scratch_, &arena_.layout());
-    claim();
-    return arena_.row(block_, index_);
-  }
+  const Row& row() const { return row_; }
   // What was written is the result.
   void settle() {
     if (block_ != kNoBlock) return;
-    const bool from_scratch = slot_.block == kNoBlock;
+    const Row from = row_;
     claim();
-    if (!from_scratch) return;
     const Layout& layout = arena_.layout();
-    const Row from(scratch_, &layout);
-    const Row to = arena_.row(block_, index_);
     const bool ended = *from.leaf(kDone) != std::byte{0};
     const size_t leaves = ended ? layout.state.size() : layout.first_final;
     for (uint32_t leaf = 0; leaf < leaves; ++leaf) {
-      std::memcpy(to.leaf(leaf), from.leaf(leaf), static_cast<size_t>(layout.state[leaf].nbytes));
+      std::memcpy(row_.leaf(leaf), from.leaf(leaf), static_cast<size_t>(layout.state[leaf].nbytes));
     }
   }
 
@@ -84,6 +82,7 @@ class RowClaim {
   void set(uint32_t block, uint32_t index) {
     block_ = block;
     index_ = index;
+    row_ = arena_.row(block, index);
   }
   int32_t elapsed_step() const { return slot_.elapsed_step; }
   uint64_t steps() const { return slot_.steps.load(std::memory_order_relaxed); }
@@ -92,24 +91,23 @@ class RowClaim {
  private:
   void claim() {
     if (block_ != kNoBlock) return;
-    block_ = slot_.block;
-    index_ = slot_.row;
-    if (block_ != kNoBlock) return;
     // Rows before `next_row` are all taken, and enough rows after it are open for every env in flight: the
     // caller opens batches before it sends. So the walk ends, whoever else claims.
     std::atomic<uint64_t>& next_row = arena_.words().next_row;
     const uint32_t batch_size = arena_.layout().batch_size;
     uint64_t number = next_row.load(std::memory_order_acquire);
+    uint32_t block = kNoBlock, index = 0;
     for (;; number = std::max(number + 1, next_row.load(std::memory_order_acquire))) {
       const uint64_t batch = number / batch_size;
-      index_ = static_cast<uint32_t>(number % batch_size);
-      block_ = arena_.block_of_batch(batch).load(std::memory_order_acquire);
+      index = static_cast<uint32_t>(number % batch_size);
+      block = arena_.block_of_batch(batch).load(std::memory_order_acquire);
       uint64_t expected = free_row(batch);
-      if (arena_.row_word(block_, index_)
+      if (arena_.row_word(block, index)
               .compare_exchange_strong(expected, claimed_row(batch, env_), std::memory_order_acq_rel)) {
         break;
       }
     }
+    set(block, index);
     // acq_rel: whoever reads this sees the batches that were open to this worker.
     for (uint64_t seen = next_row.load(std::memory_order_acquire);
          seen < number + 1 && !next_row.compare_exchange_weak(seen, number + 1, std::memory_order_acq_rel);) {
@@ -119,9 +117,9 @@ class RowClaim {
   Arena& arena_;
   Slot& slot_;
   const uint32_t env_;
-  std::byte* const scratch_;
-  uint32_t block_ = kNoBlock;
-  uint32_t index_ = 0;
+  uint32_t block_;
+  uint32_t index_;
+  Row row_;
 };
 
 class Stepper {

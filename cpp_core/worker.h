@@ -31,33 +31,66 @@ inline uint64_t round_of(const BatchHead& head) {
   return head.rows_done.load(std::memory_order_relaxed) >> kRoundShift;
 }
 
-// Counts one env as done, and wakes the caller when it was the last that the caller waits for. After a death
+// Counts envs as done, and wakes the caller when they were the last that the caller waits for. After a death
 // the caller looks at the rows instead of the count, and may have opened the head again before the last
 // worker has counted: a late count is dropped.
-inline void count_done(Arena& arena, BatchHead& head, uint64_t round) {
+inline void count_done(Arena& arena, BatchHead& head, uint64_t round, uint32_t count = 1) {
   uint64_t done = head.rows_done.load(std::memory_order_relaxed);
   do {
     if (done >> kRoundShift != round) return;
     // seq_cst: pairs with the caller, which changes rows_expected and then looks at rows_done.
-  } while (!head.rows_done.compare_exchange_weak(done, done + 1, std::memory_order_seq_cst));
-  if (static_cast<uint32_t>(done) + 1 >= head.rows_expected.load(std::memory_order_seq_cst)) {
+  } while (!head.rows_done.compare_exchange_weak(done, done + count, std::memory_order_seq_cst));
+  if (static_cast<uint32_t>(done) + count >= head.rows_expected.load(std::memory_order_seq_cst)) {
     arena.words().caller.notify(1);
   }
 }
 
-inline void publish(Arena& arena, Slot& slot, RowClaim& claim) {
+// The rows that one worker has published and not counted yet, all of one batch. Counting them one by one
+// would move the head's line from core to core with each row. In a synchronous pool nobody waits for a part
+// of a batch, so they are counted together: when they complete it, when the next row is of another batch, and
+// before the worker waits. Owned by its worker; whoever goes on without flush() holds the batch up.
+class Tally {
+ public:
+  void add(Arena& arena, BatchHead& head, uint64_t round) {
+    if (head_ != &head || round_ != round) {
+      flush(arena);
+      head_ = &head;
+      round_ = round;
+    }
+    ++count_;
+    const uint64_t done = head.rows_done.load(std::memory_order_relaxed);
+    const bool asynchronous = arena.layout().batch_size < arena.layout().num_envs;
+    if (asynchronous ||
+        static_cast<uint32_t>(done) + count_ >= head.rows_expected.load(std::memory_order_relaxed)) {
+      flush(arena);
+    }
+  }
+  void flush(Arena& arena) {
+    if (count_ > 0) count_done(arena, *head_, round_, count_);
+    count_ = 0;
+  }
+
+ private:
+  BatchHead* head_ = nullptr;
+  uint64_t round_ = 0;
+  uint32_t count_ = 0;
+};
+
+inline void publish(Arena& arena, Slot& slot, RowClaim& claim, Tally* tally) {
   RowWord& word = claim.word();
   BatchHead& head = arena.head(claim.block());
   const uint64_t round = round_of(head);
   slot.move(SlotEvent::kPublish);
   word.store(published_row(word.load(std::memory_order_relaxed)), std::memory_order_release);
-  count_done(arena, head, round);
+  tally->add(arena, head, round);
 }
 
 // Builds, closes or applies: requests that fill no row.
-inline Outcome run_errand(Engine& engine, Slot& slot, uint32_t env) {
+inline Outcome run_errand(Engine& engine, const Order& order) {
+  const uint32_t env = order.env;
+  Slot& slot = engine.arena.slot(env);
   Outcome outcome = Outcome::kOk;
-  switch (slot.request) {
+  switch (order.request) {
     case Request::kBuild:
       outcome = engine.stepper->build(env);
       slot.built = outcome == Outcome::kOk;
@@ -82,23 +115,24 @@ inline Outcome run_errand(Engine& engine, Slot& slot, uint32_t env) {
 struct WorkBench {
   uint64_t ticks = 0;  // when it was done with what came before
   std::vector<std::byte> scratch;
+  Tally tally;
 
   explicit WorkBench(const Layout& layout)
       : scratch(layout.batch_size < layout.num_envs ? layout.scratch_bytes : 0) {}
 };
 
-inline Outcome serve(Engine& engine, uint32_t env, WorkBench* bench) {
+inline Outcome serve(Engine& engine, const Order& order, WorkBench* bench) {
   Arena& arena = engine.arena;
-  Slot& slot = arena.slot(env);
+  Slot& slot = arena.slot(order.env);
   if (engine.timed) slot.started_ns.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
   slot.move(SlotEvent::kClaim);
-  if (slot.request != Request::kStep && slot.request != Request::kReset) return run_errand(engine, slot, env);
-  RowClaim claim(arena, env, bench->scratch.data());
-  const Outcome outcome = play(arena, *engine.stepper, engine.rules, env, claim);
+  if (order.request != Request::kStep && order.request != Request::kReset) return run_errand(engine, order);
+  RowClaim claim(arena, order, bench->scratch.data());
+  const Outcome outcome = play(arena, *engine.stepper, engine.rules, order, claim);
   const uint64_t end = read_ticks();
-  arena.step_times(env).add(end - bench->ticks);
+  arena.step_times(order.env).add(end - bench->ticks);
   bench->ticks = end;
-  publish(arena, slot, claim);
+  publish(arena, slot, claim, &bench->tally);
   return outcome;
 }
 
@@ -110,8 +144,8 @@ inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns, WorkerLi
   WorkBench bench(engine.arena.layout());
   life.move(WorkerEvent::kStart);
   while (!stop.load(std::memory_order_acquire)) {
-    uint32_t env = 0;
-    if (!queue.try_pop(&env)) {
+    Order order;
+    if (!queue.try_pop(&order)) {
       const uint64_t start = read_ticks();
       life.move(WorkerEvent::kRunDry);
       queue.wait(stop, spin_ns, in_milliseconds(kIdleMs));
@@ -122,9 +156,10 @@ inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns, WorkerLi
     session->enter();
     bench.ticks = read_ticks();
     do {
-      serve(engine, env, &bench);
-    } while (!stop.load(std::memory_order_acquire) && queue.try_pop(&env));
+      serve(engine, order, &bench);
+    } while (!stop.load(std::memory_order_acquire) && queue.try_pop(&order));
     session->leave();
+    bench.tally.flush(engine.arena);  // the caller whom this wakes may need what the session held
   }
   life.move(WorkerEvent::kStop);
 }

@@ -23,6 +23,7 @@ _HEADERS = (
     "py_hooks.h",
     "py_info.h",
     "py_leaves.h",
+    "py_methods.h",
     "py_raw.h",
     "py_results.h",
 )

@@ -181,8 +181,7 @@ class DrivenPool {
 
   // Until a worker has published what the env was sent for.
   void await_idle(uint32_t env) {
-    CHECK(
-        check::happens([&] { return slot(env).state.load(std::memory_order_relaxed) == SlotState::kIdle; }));
+    CHECK(check::happens([&] { return slot(env).state() == SlotState::kIdle; }));
   }
 
  private:

@@ -17,7 +17,7 @@ Arena small_arena() {
 
 TEST(arena_starts_as_zeros_which_is_idle_and_empty) {
   const Arena arena = small_arena();
-  for (uint32_t env = 0; env < 5; ++env) CHECK_EQ(arena.slot(env).state.load(), SlotState::kIdle);
+  for (uint32_t env = 0; env < 5; ++env) CHECK_EQ(arena.slot(env).state(), SlotState::kIdle);
   CHECK(arena.queue(0).empty());
   CHECK(!arena.words().stop.load());
   const auto* bytes = reinterpret_cast<const unsigned char*>(&arena.words());
@@ -44,7 +44,7 @@ TEST(arena_rows_and_actions_are_wholly_their_own) {
       }
     }
   }
-  for (uint32_t env = 0; env < 5; ++env) CHECK_EQ(arena.slot(env).state.load(), SlotState::kIdle);
+  for (uint32_t env = 0; env < 5; ++env) CHECK_EQ(arena.slot(env).state(), SlotState::kIdle);
   for (uint32_t block = 0; block < 4; ++block) CHECK_EQ(arena.head(block).rows_done.load(), 0);
   CHECK(arena.queue(0).empty());
 }

@@ -64,7 +64,7 @@ void work_to_the_point(Engine& engine, uint32_t which_queue, Stage& stage) {
   EnvQueue queue = arena.queue(which_queue);
   WorkBench bench(arena.layout());
   while (!arena.words().stop.load()) {
-    uint32_t env = 0;
+    Order order;
     if (queue.empty()) {
       queue.wait(arena.words().stop, 0, in_milliseconds(kIdleMs));
       continue;
@@ -74,17 +74,18 @@ void work_to_the_point(Engine& engine, uint32_t which_queue, Stage& stage) {
       if (point == now) stop_here(stage);
     };
     here(Point::kBeforePop);
-    CHECK(queue.try_pop(&env));
-    if (point == Point::kNever || env != stage.env.load()) {
-      serve(engine, env, &bench);
+    CHECK(queue.try_pop(&order));
+    if (point == Point::kNever || order.env != stage.env.load()) {
+      serve(engine, order, &bench);
+      if (queue.empty()) bench.tally.flush(arena);
       continue;
     }
     here(Point::kPopped);
-    Slot& slot = arena.slot(env);
+    Slot& slot = arena.slot(order.env);
     slot.move(SlotEvent::kClaim);
     here(Point::kRunning);
-    if (slot.request == Request::kApply) {
-      CHECK_EQ(engine.stepper->apply(env), Outcome::kOk);
+    if (order.request == Request::kApply) {
+      CHECK_EQ(engine.stepper->apply(order.env), Outcome::kOk);
       here(Point::kPlayed);
       const uint64_t round = round_of(arena.words().errands);
       slot.move(SlotEvent::kPublish);
@@ -92,10 +93,10 @@ void work_to_the_point(Engine& engine, uint32_t which_queue, Stage& stage) {
       count_done(arena, arena.words().errands, round);
       stop_here(stage);
     }
-    RowClaim claim(arena, env, bench.scratch.data());
+    RowClaim claim(arena, order, bench.scratch.data());
     if (point == Point::kClaimed) claim.block();
     here(Point::kClaimed);
-    CHECK_EQ(play(arena, *engine.stepper, engine.rules, env, claim), Outcome::kOk);
+    CHECK_EQ(play(arena, *engine.stepper, engine.rules, order, claim), Outcome::kOk);
     here(Point::kPlayed);
     BatchHead& head = arena.head(claim.block());
     const uint64_t round = round_of(head);
@@ -290,7 +291,7 @@ TEST(worker_that_dies_idle_costs_each_of_its_envs_one_failed_row_and_its_success
       driven.kill_and_bury(kVictim);
       CHECK_EQ(driven.pool.num_in_flight(), 0);
       for (uint32_t env = 0; env < kNumEnvs; ++env) {
-        CHECK_EQ(driven.slot(env).state.load(), SlotState::kIdle);
+        CHECK_EQ(driven.slot(env).state(), SlotState::kIdle);
       }
       if (revived) revive(driven);
       driven.send(driven.all());
@@ -365,7 +366,7 @@ TEST(worker_that_dies_in_an_errand_fails_it_and_does_not_hold_it_up) {
       // Env 3 done, and its slot says so: all envs of the victim were.
       CHECK_EQ(driven.pool.errand_failed(), !(victim == 3 && point >= Point::kMoved));
       for (uint32_t env = 0; env < kNumEnvs; ++env) {
-        CHECK_EQ(driven.slot(env).state.load(), SlotState::kIdle);
+        CHECK_EQ(driven.slot(env).state(), SlotState::kIdle);
       }
       // An env whose errand failed is told so; one that was done with it lost its episode all the same.
       Ids lost;
@@ -434,9 +435,10 @@ struct HandPlayed {
     pool->submit(Request::kStep, ids.data(), static_cast<uint32_t>(ids.size()));
   }
   void serve_next(uint32_t queue) {
-    uint32_t env = 0;
-    CHECK(engine->arena.queue(queue).try_pop(&env));
-    CHECK_EQ(serve(*engine, env, bench.get()), Outcome::kOk);
+    Order order;
+    CHECK(engine->arena.queue(queue).try_pop(&order));
+    CHECK_EQ(serve(*engine, order, bench.get()), Outcome::kOk);
+    bench->tally.flush(engine->arena);
   }
   bool ready() {
     pool->begin_recv();
@@ -456,12 +458,12 @@ TEST(row_counted_after_its_batch_was_taken_is_not_counted_for_the_next_one) {
     HandPlayed played(2, batch_size);
     Arena& arena = played.engine->arena;
     played.send({0, 1});
-    uint32_t env = 9;
-    CHECK(arena.queue(0).try_pop(&env));
-    Slot& slot = arena.slot(env);
+    Order order;
+    CHECK(arena.queue(0).try_pop(&order));
+    Slot& slot = arena.slot(order.env);
     slot.move(SlotEvent::kClaim);
-    RowClaim claim(arena, env, played.bench->scratch.data());
-    CHECK_EQ(play(arena, *played.engine->stepper, EpisodeRules{}, env, claim), Outcome::kOk);
+    RowClaim claim(arena, order, played.bench->scratch.data());
+    CHECK_EQ(play(arena, *played.engine->stepper, EpisodeRules{}, order, claim), Outcome::kOk);
     BatchHead& head = arena.head(claim.block());
     const uint64_t round = round_of(head);
     slot.move(SlotEvent::kPublish);
@@ -552,7 +554,7 @@ TEST(take_back_due_makes_idle_what_no_worker_has_taken_in_any_queue) {
   played.serve_next(1);
   played.pool->take_back_due();
   for (uint32_t env = 0; env < 4; ++env) {
-    CHECK_EQ(played.engine->arena.slot(env).state.load(), SlotState::kIdle);
+    CHECK_EQ(played.engine->arena.slot(env).state(), SlotState::kIdle);
   }
   for (const uint32_t queue : {0, 1}) CHECK(played.engine->arena.queue(queue).empty());
   CHECK(!played.ready());  // the rows never come

@@ -198,7 +198,7 @@ TEST(pool_refuses_wrong_ids_and_changes_nothing) {
       if (!contains(refused.message, message)) CHECK_EQ(refused.message, message);
       for (uint32_t env = 0; env < 5; ++env) {
         CHECK_EQ(driven.pool.in_flight(env), env == 2);
-        CHECK_EQ(driven.slot(env).state.load(), env == 2 ? SlotState::kDue : SlotState::kIdle);
+        CHECK_EQ(driven.slot(env).state(), env == 2 ? SlotState::kDue : SlotState::kIdle);
       }
       CHECK_EQ(driven.pool.num_in_flight(), 1);
       CHECK_EQ(driven.pool.num_pending_batches(), 1);
@@ -240,7 +240,7 @@ TEST(sync_pool_refuses_sends_beyond_its_limit_and_changes_nothing) {
     CHECK_EQ(driven.pool.num_pending_batches(), limit);
     CHECK_EQ(driven.pool.num_in_flight(), limit);
     CHECK(!driven.pool.in_flight(39));
-    CHECK_EQ(driven.slot(39).state.load(), SlotState::kIdle);
+    CHECK_EQ(driven.slot(39).state(), SlotState::kIdle);
     CHECK_EQ(driven.recv().ids(), (Ids{0}));
     driven.send({39, 38});
     for (uint32_t i = 1; i < limit; ++i) CHECK_EQ(driven.recv().ids(), (Ids{static_cast<int32_t>(i)}));

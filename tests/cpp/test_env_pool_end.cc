@@ -107,11 +107,11 @@ void stop_in_the_middle(DrivenPool& driven) {
 TEST(stop_finishes_what_runs_and_leaves_what_is_due) {
   DrivenPool driven({.num_envs = 4, .batch_size = 4, .num_threads = 1});
   stop_in_the_middle(driven);
-  CHECK_EQ(driven.slot(0).state.load(), SlotState::kIdle);
-  for (const uint32_t env : {1, 2, 3}) CHECK_EQ(driven.slot(env).state.load(), SlotState::kDue);
+  CHECK_EQ(driven.slot(0).state(), SlotState::kIdle);
+  for (const uint32_t env : {1, 2, 3}) CHECK_EQ(driven.slot(env).state(), SlotState::kDue);
   driven.pool.drop_everything();
   for (uint32_t env = 0; env < 4; ++env) {
-    CHECK_EQ(driven.slot(env).state.load(), SlotState::kIdle);
+    CHECK_EQ(driven.slot(env).state(), SlotState::kIdle);
     CHECK(!driven.pool.in_flight(env));
     CHECK_EQ(driven.stepper().calls(env, Call::kReset), env == 0 ? 1 : 0);
   }
@@ -167,12 +167,12 @@ TEST(close_while_a_step_hangs_ends_at_its_deadline_and_the_thread_may_come_back)
     const Deadline deadline = in_milliseconds(20);
     CHECK(!pool.stop_workers(deadline));
     CHECK(Clock::now() >= deadline);
-    CHECK_EQ(arena.slot(1).state.load(), SlotState::kRunning);
+    CHECK_EQ(arena.slot(1).state(), SlotState::kRunning);
   }
   engine.reset();
   stepper.gates[1].open();
   CHECK(check::happens([&] { return stepper.sessions.load() == 0; }));
-  CHECK_EQ(arena.slot(1).state.load(), SlotState::kIdle);
+  CHECK_EQ(arena.slot(1).state(), SlotState::kIdle);
   CHECK(!watched.expired());
 }
 

@@ -130,7 +130,7 @@ TEST(interrupt_leaves_the_unstepped_envs_in_flight) {
   Outcome outcome = Outcome::kOk;
   while (outcome != Outcome::kInterrupted) CHECK(driven.pool.step_one(&outcome));
   CHECK_EQ(driven.pool.num_in_flight(), 3);
-  CHECK_EQ(driven.slot(2).state.load(), SlotState::kDue);
+  CHECK_EQ(driven.slot(2).state(), SlotState::kDue);
   const Received batch = driven.recv();
   CHECK_EQ(batch.ids(), driven.all());
   CHECK(!batch.failed);

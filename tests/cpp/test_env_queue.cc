@@ -14,12 +14,26 @@ namespace {
 
 constexpr int64_t kShortSpinNs = 20'000;
 
+// Everything else follows from the env, so that halves of two orders would show.
+Order order_of(uint32_t env) { return {env, static_cast<Request>(env % 5), env * 3, ~env}; }
+
+std::vector<Order> orders_of(const std::vector<uint32_t>& envs) {
+  std::vector<Order> orders;
+  for (const uint32_t env : envs) orders.push_back(order_of(env));
+  return orders;
+}
+
+bool is_whole(const Order& order) {
+  const Order expected = order_of(order.env);
+  return order.request == expected.request && order.block == expected.block && order.row == expected.row;
+}
+
 struct OwnQueue {
   explicit OwnQueue(uint32_t num_envs)
       : cells(EnvQueue::cells_for(num_envs)), queue(&words, cells.data(), cells.size()) {}
 
   QueueWords words;
-  std::vector<std::atomic<uint32_t>> cells;
+  std::vector<QueueCell> cells;
   EnvQueue queue;
   std::atomic<bool> stop{false};
 };
@@ -40,14 +54,15 @@ TEST(env_queue_keeps_the_order_of_sends_over_many_wraps) {
     for (uint32_t round = 0; round < 1000; ++round) {
       std::vector<uint32_t> envs(1 + round % num_envs);
       std::iota(envs.begin(), envs.end(), next);
-      own.queue.push(envs.data(), envs.size());
+      own.queue.push(orders_of(envs).data(), envs.size());
       next += static_cast<uint32_t>(envs.size());
       CHECK(!own.queue.empty());
-      for (uint32_t env = 0; expected < next; ++expected) {
-        CHECK(own.queue.try_pop(&env));
-        CHECK_EQ(env, expected);
+      for (Order order; expected < next; ++expected) {
+        CHECK(own.queue.try_pop(&order));
+        CHECK_EQ(order.env, expected);
+        CHECK(is_whole(order));
       }
-      uint32_t nothing = 0;
+      Order nothing;
       CHECK(own.queue.empty());
       CHECK(!own.queue.try_pop(&nothing));
     }
@@ -57,9 +72,9 @@ TEST(env_queue_keeps_the_order_of_sends_over_many_wraps) {
 TEST(env_queue_push_of_nothing_makes_nothing_due) {
   OwnQueue own(4);
   own.queue.push(nullptr, 0);
-  uint32_t env = 0;
+  Order order;
   CHECK(own.queue.empty());
-  CHECK(!own.queue.try_pop(&env));
+  CHECK(!own.queue.try_pop(&order));
 }
 
 // Each env carries a plain payload in both directions, so a race or a second taker shows under tsan and in
@@ -77,12 +92,14 @@ void take_each_env_once(uint32_t num_envs, uint32_t num_takers, uint32_t rounds,
   for (uint32_t i = 0; i < num_takers; ++i) {
     takers.emplace_back([&] {
       while (!own.stop.load(std::memory_order_acquire)) {
-        uint32_t id = 0;
-        if (!own.queue.try_pop(&id)) {
+        Order order;
+        if (!own.queue.try_pop(&order)) {
           own.queue.wait(own.stop, spin_ns, in_milliseconds(check::kPatienceMs));
           continue;
         }
+        const uint32_t id = order.env;
         CHECK(id < num_envs);
+        CHECK(is_whole(order));
         CHECK(envs[id].due.exchange(false, std::memory_order_relaxed));
         envs[id].answer = envs[id].request + id;
         envs[id].returned.fetch_add(1, std::memory_order_release);
@@ -104,7 +121,7 @@ void take_each_env_once(uint32_t num_envs, uint32_t num_takers, uint32_t rounds,
       CHECK(!envs[id].due.exchange(true, std::memory_order_relaxed));
       due.push_back(id);
     }
-    if (!due.empty()) own.queue.push(due.data(), due.size());
+    if (!due.empty()) own.queue.push(orders_of(due).data(), due.size());
     return all;
   }));
   own.stop.store(true, std::memory_order_seq_cst);
@@ -128,14 +145,15 @@ TEST(env_queue_drained_by_four_at_once_gives_no_env_twice) {
   std::vector<uint32_t> all(kEnvs);
   std::iota(all.begin(), all.end(), 0);
   for (uint32_t round = 0; round < kRounds; ++round) {
-    own.queue.push(all.data(), all.size());
+    own.queue.push(orders_of(all).data(), all.size());
     std::atomic<bool> go{false};
     std::vector<std::atomic<uint32_t>> taken(kEnvs);
     std::vector<std::thread> takers;
     for (uint32_t i = 0; i < kTakers; ++i) {
       takers.emplace_back([&] {
         while (!go.load()) std::this_thread::yield();
-        for (uint32_t env = 0; own.queue.try_pop(&env);) taken[env].fetch_add(1, std::memory_order_relaxed);
+        for (Order order; own.queue.try_pop(&order);)
+          taken[order.env].fetch_add(1, std::memory_order_relaxed);
       });
     }
     go.store(true);
@@ -151,18 +169,18 @@ TEST(env_queue_push_wakes_a_sleeper_every_time) {
   std::thread taker([&] {
     for (uint32_t round = 0; round < kRounds; ++round) {
       const Deadline deadline = in_milliseconds(check::kPatienceMs);
-      uint32_t env = 0;
-      while (!own.queue.try_pop(&env)) {
+      Order order;
+      while (!own.queue.try_pop(&order)) {
         own.queue.wait(own.stop, round % 2 * kShortSpinNs, deadline);
         CHECK(Clock::now() < deadline);
       }
-      CHECK_EQ(env, round % 2);
+      CHECK_EQ(order.env, round % 2);
       popped.fetch_add(1);
     }
   });
   for (uint32_t round = 0; round < kRounds; ++round) {
-    const uint32_t env = round % 2;
-    own.queue.push(&env, 1);
+    const Order order = order_of(round % 2);
+    own.queue.push(&order, 1);
     CHECK(check::happens([&] { return popped.load() == round + 1; }));
   }
   taker.join();
@@ -170,23 +188,23 @@ TEST(env_queue_push_wakes_a_sleeper_every_time) {
 
 TEST(env_queue_of_a_dead_taker_is_empty_has_no_sleeper_and_serves_the_next_taker) {
   OwnQueue own(4);
-  const uint32_t envs[] = {2, 0, 3, 1};
+  const std::vector<Order> orders = orders_of({2, 0, 3, 1});
   for (int round = 0; round < 10; ++round) {
-    own.queue.push(envs, 4);
-    uint32_t env = 9;
-    CHECK(own.queue.try_pop(&env));
-    CHECK_EQ(env, 2);
+    own.queue.push(orders.data(), 4);
+    Order order;
+    CHECK(own.queue.try_pop(&order));
+    CHECK_EQ(order.env, 2);
     const uint32_t ticket = own.words.park.prepare();  // it died on its way to sleep
     own.queue.bury_taker();
     CHECK(own.queue.empty());
-    CHECK(!own.queue.try_pop(&env));
+    CHECK(!own.queue.try_pop(&order));
     own.words.park.notify(1);
     CHECK_EQ(own.words.park.prepare(), ticket);  // notify() found no sleeper
     own.words.park.cancel();
-    own.queue.push(envs, 4);
-    for (const uint32_t expected : envs) {
-      CHECK(own.queue.try_pop(&env));
-      CHECK_EQ(env, expected);
+    own.queue.push(orders.data(), 4);
+    for (const Order& expected : orders) {
+      CHECK(own.queue.try_pop(&order));
+      CHECK_EQ(order.env, expected.env);
     }
   }
 }
@@ -221,8 +239,8 @@ TEST(env_queue_wait_ends_at_its_deadline) {
 TEST(env_queue_wait_does_not_sleep_past_what_is_due_or_past_stop) {
   const Deadline deadline = in_milliseconds(check::kPatienceMs);
   OwnQueue own(4);
-  const uint32_t env = 3;
-  own.queue.push(&env, 1);
+  const Order order = order_of(3);
+  own.queue.push(&order, 1);
   for (const int64_t spin_ns : {int64_t{0}, 1000 * kShortSpinNs}) own.queue.wait(own.stop, spin_ns, deadline);
   OwnQueue stopped(4);
   stopped.stop.store(true);

@@ -15,8 +15,6 @@ class Played {
  public:
   explicit Played(const EpisodeRules& rules = {}) : engine_(fake_engine(2, 2, 2, rules)) {
     slot().needs_reset = true;
-    slot().block = 1;
-    slot().row = 1;
   }
 
   FakeStepper& stepper() { return fake_of(*engine_); }
@@ -25,15 +23,15 @@ class Played {
   BatchHead& head() { return engine_->arena.head(1); }
 
   FakeRow play(Request request, int64_t action = 0, Outcome expected = Outcome::kOk) {
-    slot().request = request;
     *reinterpret_cast<int64_t*>(engine_->arena.action(kEnv)) = action;
     // What an earlier batch left in this row must not shine through.
     for (uint32_t leaf = 0; leaf < engine_->arena.layout().state.size(); ++leaf) {
       std::memset(row().leaf(leaf), 0x5A, static_cast<size_t>(engine_->arena.layout().state[leaf].nbytes));
     }
     for (uint32_t leaf : {kTerminated, kTruncated, kDone, kTrunc}) row().put<bool>(leaf, true);
-    RowClaim claim(engine_->arena, kEnv, /*scratch=*/nullptr);
-    CHECK_EQ(envpool::play(engine_->arena, stepper(), engine_->rules, kEnv, claim), expected);
+    const Order order{kEnv, request, /*block=*/1, /*row=*/1};
+    RowClaim claim(engine_->arena, order, /*scratch=*/nullptr);
+    CHECK_EQ(envpool::play(engine_->arena, stepper(), engine_->rules, order, claim), expected);
     return read_row(row());
   }
   FakeRow step(int64_t action = 0) { return play(Request::kStep, action); }

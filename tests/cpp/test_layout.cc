@@ -43,7 +43,8 @@ void check_layout(const Layout& layout) {
       {layout.idle_at, layout.num_queues * sizeof(Idle), alignof(Idle), "idle times"},
       {layout.lives_at, layout.num_queues * sizeof(WorkerLife), alignof(WorkerLife), "workers' lives"},
       {layout.queues_at, layout.num_queues * sizeof(QueueWords), alignof(QueueWords), "queues"},
-      {layout.cells_at, layout.num_queues * layout.cells_per_queue() * 4, kCacheLine, "cells"},
+      {layout.cells_at, layout.num_queues * layout.cells_per_queue() * sizeof(QueueCell), kCacheLine,
+       "cells"},
       {layout.heads_at, layout.num_blocks * sizeof(BatchHead), alignof(BatchHead), "heads"},
       {layout.row_words_at, size_t{layout.num_blocks} * layout.batch_size * 8, kCacheLine, "row words"},
       {layout.batch_blocks_at, layout.num_blocks * size_t{4}, kCacheLine, "blocks of batches"},
@@ -67,7 +68,7 @@ void check_layout(const Layout& layout) {
         {layout.action_offsets[i], static_cast<size_t>(leaf.nbytes), kDTypes[leaf.dtype].itemsize, "action"});
   }
   check_parts(action, layout.action_bytes);
-  CHECK_EQ(layout.action_bytes % kCacheLine, 0);
+  CHECK_EQ(layout.action_bytes % sizeof(int64_t), 0);
 }
 
 TEST(layout_parts_are_aligned_and_do_not_overlap_whatever_the_sizes) {

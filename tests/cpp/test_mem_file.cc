@@ -91,12 +91,12 @@ TEST(arena_in_a_file_is_the_same_memory_at_two_addresses) {
   const MemFile file("test", layout.total_bytes);
   const Arena one(layout, file.fd()), other(layout, file.fd());
   CHECK(&one.words() != &other.words());
-  const uint32_t envs[] = {3, 2};
-  one.queue(1).push(envs, 2);
-  for (const uint32_t expected : envs) {
-    uint32_t env = 0;
-    CHECK(other.queue(1).try_pop(&env));
-    CHECK_EQ(env, expected);
+  const Order orders[] = {{3, Request::kStep}, {2, Request::kStep}};
+  one.queue(1).push(orders, 2);
+  for (const Order& expected : orders) {
+    Order order;
+    CHECK(other.queue(1).try_pop(&order));
+    CHECK_EQ(order.env, expected.env);
   }
   CHECK(one.queue(1).empty());
   CHECK(other.queue(0).empty());

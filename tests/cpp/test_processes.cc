@@ -159,19 +159,19 @@ void hand_over_and_back(uint32_t rounds, int64_t caller_spin_ns, int64_t worker_
   const MemFile file("test", layout.total_bytes);
   const Arena arena(layout, file.fd());
   const auto patience = [] { return in_milliseconds(check::kPatienceMs); };
-  constexpr uint32_t kOver = 9;
+  constexpr Order kOver{9, Request::kStep};
   Child child([&] {
     Arena mine(layout, file.fd());
     EnvQueue queue = mine.queue(0);
     for (uint32_t round = 0;; ++round) {
-      uint32_t env = 0;
+      Order order;
       const Deadline deadline = patience();
-      while (!queue.try_pop(&env)) {
+      while (!queue.try_pop(&order)) {
         queue.wait(mine.words().stop, worker_spin_ns, deadline);
         CHECK(Clock::now() < deadline);
       }
-      if (env == kOver) return;
-      CHECK_EQ(env, round % 2);
+      if (order.env == kOver.env) return;
+      CHECK_EQ(order.env, round % 2);
       dawdle(round / 7);
       mine.words().errands.failed.store(round + 1, std::memory_order_seq_cst);
       mine.words().caller.notify(1);
@@ -180,9 +180,9 @@ void hand_over_and_back(uint32_t rounds, int64_t caller_spin_ns, int64_t worker_
   Park& park = arena.words().caller;
   const Deadline enough = in_milliseconds(800);  // fewer rounds on a machine that is busy
   for (uint32_t round = 0; round < rounds && Clock::now() < enough; ++round) {
-    const uint32_t env = round % 2;
+    const Order order{round % 2, Request::kStep};
     dawdle(round);
-    arena.queue(0).push(&env, 1);
+    arena.queue(0).push(&order, 1);
     const auto ready = [&] {
       return arena.words().errands.failed.load(std::memory_order_seq_cst) == round + 1;
     };

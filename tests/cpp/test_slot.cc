@@ -30,26 +30,46 @@ TEST(slot_table_allows_what_is_written_here_and_refuses_the_rest_unchanged) {
 
 TEST(slot_move_goes_round_as_the_table_says) {
   Slot slot{};
-  CHECK_EQ(slot.state.load(), SlotState::kIdle);
+  CHECK_EQ(slot.state(), SlotState::kIdle);
   slot.move(SlotEvent::kSend);
-  CHECK_EQ(slot.state.load(), SlotState::kDue);
+  CHECK_EQ(slot.state(), SlotState::kDue);
   slot.move(SlotEvent::kClaim);
-  CHECK_EQ(slot.state.load(), SlotState::kRunning);
+  CHECK_EQ(slot.state(), SlotState::kRunning);
   slot.move(SlotEvent::kPublish);
-  CHECK_EQ(slot.state.load(), SlotState::kIdle);
+  CHECK_EQ(slot.state(), SlotState::kIdle);
   slot.move(SlotEvent::kSend);
   slot.move(SlotEvent::kDrop);
-  CHECK_EQ(slot.state.load(), SlotState::kIdle);
+  CHECK_EQ(slot.state(), SlotState::kIdle);
   slot.move(SlotEvent::kSend);
   slot.move(SlotEvent::kBury);
-  CHECK_EQ(slot.state.load(), SlotState::kRunning);
+  CHECK_EQ(slot.state(), SlotState::kRunning);
+  slot.move(SlotEvent::kPublish);
+  CHECK_EQ(slot.state(), SlotState::kIdle);
+  slot.move(SlotEvent::kBury);  // a dead worker's env fails in a request that was never asked
+  CHECK_EQ(slot.state(), SlotState::kRunning);
+  slot.move(SlotEvent::kBury);
+  CHECK_EQ(slot.state(), SlotState::kRunning);
+  slot.move(SlotEvent::kPublish);
+  CHECK_EQ(slot.state(), SlotState::kIdle);
+}
+
+TEST(slot_counts_go_round_past_their_end) {
+  Slot slot{};
+  for (std::atomic<uint32_t>* count : {&slot.asked, &slot.taken, &slot.answered}) count->store(UINT32_MAX);
+  CHECK_EQ(slot.state(), SlotState::kIdle);
+  slot.move(SlotEvent::kSend);
+  CHECK_EQ(slot.state(), SlotState::kDue);
+  slot.move(SlotEvent::kClaim);
+  CHECK_EQ(slot.state(), SlotState::kRunning);
+  slot.move(SlotEvent::kPublish);
+  CHECK_EQ(slot.state(), SlotState::kIdle);
 }
 
 TEST(slot_of_zero_bytes_is_idle_unbuilt_and_has_no_seed) {
   // The arena hands out zeroed memory and constructs nothing.
   alignas(Slot) unsigned char zeros[sizeof(Slot)] = {};
   const Slot& slot = *reinterpret_cast<const Slot*>(zeros);
-  CHECK_EQ(slot.state.load(), SlotState::kIdle);
+  CHECK_EQ(slot.state(), SlotState::kIdle);
   CHECK(!slot.built);
   CHECK(!slot.reseed);
   CHECK_EQ(slot.steps.load(), 0);

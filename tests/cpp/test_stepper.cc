@@ -16,7 +16,7 @@ namespace {
 // A worker's claim for one env, with the scratch row it needs.
 struct Claimer {
   Claimer(Arena& arena, uint32_t env)
-      : scratch(arena.layout().scratch_bytes), claim(arena, env, scratch.data()) {}
+      : scratch(arena.layout().scratch_bytes), claim(arena, {env, Request::kStep}, scratch.data()) {}
   std::vector<std::byte> scratch;
   RowClaim claim;
 };
@@ -31,10 +31,7 @@ void open_rows(Arena& arena, uint64_t batch, uint32_t block) {
 
 TEST(row_claim_takes_the_callers_row_and_leaves_the_free_ones_alone) {
   const auto engine = fake_engine(4, 4, 3);
-  Slot& slot = engine->arena.slot(2);
-  slot.block = 1;
-  slot.row = 3;
-  RowClaim claim(engine->arena, 2, nullptr);
+  RowClaim claim(engine->arena, {2, Request::kStep, /*block=*/1, /*row=*/3}, nullptr);
   CHECK_EQ(claim.block(), 1);
   CHECK(claim.row().leaf(kEnvId) == engine->arena.row(1, 3).leaf(kEnvId));
   claim.settle();
@@ -50,7 +47,6 @@ TEST(row_claim_takes_one_free_row_however_often_it_is_asked) {
   open_rows(arena, 1, 1);
   const std::pair<uint32_t, uint32_t> expected[] = {{2, 0}, {2, 1}, {1, 0}, {1, 1}};
   for (uint32_t env = 0; env < 4; ++env) {
-    arena.slot(env).block = kNoBlock;
     Claimer claimer(arena, env);
     RowClaim& claim = claimer.claim;
     CHECK(claim.row().leaf(kEnvId) == claimer.scratch.data());
@@ -72,7 +68,6 @@ TEST(row_claim_settles_every_byte_of_the_scratch_row_and_no_byte_of_its_neighbou
   const Layout& layout = arena.layout();
   open_rows(arena, 0, 1);
   arena.words().next_row.store(1);
-  arena.slot(0).block = kNoBlock;
   Claimer claimer(arena, 0);
   for (uint32_t leaf = 0; leaf < layout.state.size(); ++leaf) {
     std::memset(claimer.claim.row().leaf(leaf), static_cast<int>(leaf + 1),
@@ -94,7 +89,6 @@ TEST(row_claim_settles_the_finals_of_an_episode_that_ended_and_no_others) {
     Arena& arena = engine->arena;
     const Layout& layout = arena.layout();
     open_rows(arena, 0, 1);
-    arena.slot(0).block = kNoBlock;
     Claimer claimer(arena, 0);
     const Row scratch = claimer.claim.row();
     scratch.put<bool>(kDone, ended);
@@ -116,7 +110,6 @@ TEST(row_claim_goes_past_a_row_that_a_dead_worker_claimed_without_counting_it) {
   open_rows(arena, 1, 1);
   arena.row_word(0, 0).store(claimed_row(0, 3));  // it died before it could move next_row
   for (const auto& [env, block, row] : {std::tuple(0U, 0U, 1U), std::tuple(1U, 1U, 0U)}) {
-    arena.slot(env).block = kNoBlock;
     Claimer claimer(arena, env);
     CHECK_EQ(claimer.claim.block(), block);
     CHECK(&claimer.claim.word() == &arena.row_word(block, row));
@@ -141,7 +134,6 @@ TEST(row_claim_of_a_stale_claimer_cannot_take_the_same_row_of_a_later_batch) {
   Arena& arena = engine->arena;
   open_rows(arena, 2, 3);
   for (const uint64_t gone : {0, 1}) arena.block_of_batch(gone).store(3);
-  arena.slot(1).block = kNoBlock;
   Claimer claimer(arena, 1);
   CHECK_EQ(claimer.claim.block(), 3);
   CHECK_EQ(claimer.claim.word().load(), claimed_row(2, 1));
@@ -154,7 +146,6 @@ TEST(row_claims_of_many_threads_never_share_a_row) {
   const auto engine = fake_engine(8, kBatch, kBlocks);
   Arena& arena = engine->arena;
   for (uint32_t batch = 0; batch < kBlocks; ++batch) open_rows(arena, batch, kBlocks - 1 - batch);
-  for (uint32_t env = 0; env < kThreads; ++env) arena.slot(env).block = kNoBlock;
   std::vector<std::vector<std::byte*>> rows(kThreads);
   std::vector<std::thread> threads;
   for (uint32_t env = 0; env < kThreads; ++env) {

@@ -34,12 +34,9 @@ Deadline patience() { return in_milliseconds(check::kPatienceMs); }
 void push_steps(Engine& engine, uint32_t count) {
   engine.arena.head(0).rows_expected.store(count);
   for (uint32_t env = 0; env < count; ++env) {
-    Slot& slot = engine.arena.slot(env);
-    slot.request = Request::kStep;
-    slot.block = 0;
-    slot.row = env;
-    slot.move(SlotEvent::kSend);
-    engine.arena.queue(0).push(&env, 1);
+    const Order order{env, Request::kStep, /*block=*/0, /*row=*/env};
+    engine.arena.slot(env).move(SlotEvent::kSend);
+    engine.arena.queue(0).push(&order, 1);
   }
 }
 
@@ -119,7 +116,7 @@ TEST(thread_workers_stop_leaves_a_stuck_thread_behind_with_all_it_needs) {
   engine.reset();
   CHECK(!watched.expired());
   stepper.gates[1].open();  // the thread comes back, finishes its env in memory that still is, and ends
-  CHECK(check::happens([&] { return arena.slot(1).state.load() == SlotState::kIdle; }));
+  CHECK(check::happens([&] { return arena.slot(1).state() == SlotState::kIdle; }));
   CHECK(check::happens([&] { return stepper.sessions.load() == 0; }));
   CHECK_EQ(stepper.calls(1, Call::kStep), 1);
   CHECK(!watched.expired());

@@ -10,12 +10,15 @@
 namespace envpool {
 namespace {
 
-void make_due(Engine& engine, uint32_t env, Request request, uint32_t block, uint32_t row) {
-  Slot& slot = engine.arena.slot(env);
-  slot.request = request;
-  slot.block = block;
-  slot.row = row;
-  slot.move(SlotEvent::kSend);
+const Order& due(Engine& engine, const Order& order) {
+  engine.arena.slot(order.env).move(SlotEvent::kSend);
+  return order;
+}
+
+Outcome serve_alone(Engine& engine, const Order& order, WorkBench* bench) {
+  const Outcome outcome = serve(engine, due(engine, order), bench);
+  bench->tally.flush(engine.arena);
+  return outcome;
 }
 
 TEST(serve_publishes_once_whatever_the_outcome) {
@@ -25,10 +28,9 @@ TEST(serve_publishes_once_whatever_the_outcome) {
       WorkBench bench(engine->arena.layout());
       fake_of(*engine).plans[1].outcome = [outcome](Call, uint64_t) { return outcome; };
       engine->arena.head(0).rows_expected.store(2);
-      make_due(*engine, 1, request, 0, 1);
-      CHECK_EQ(serve(*engine, 1, &bench), outcome);
+      CHECK_EQ(serve_alone(*engine, {1, request, 0, 1}, &bench), outcome);
       CHECK_EQ(engine->arena.head(0).rows_done.load(), 1);
-      CHECK_EQ(engine->arena.slot(1).state.load(), SlotState::kIdle);
+      CHECK_EQ(engine->arena.slot(1).state(), SlotState::kIdle);
       CHECK_EQ(engine->arena.row(0, 1).leaf(kEnvId)[0], std::byte{1});
     }
   }
@@ -43,16 +45,15 @@ TEST(serve_of_errands_says_what_is_built_and_takes_no_row) {
     return call == Call::kBuild ? Outcome::kFailed : Outcome::kOk;
   };
   for (uint32_t env = 0; env < 3; ++env) {
-    make_due(*engine, env, Request::kBuild, kNoBlock, 0);
-    CHECK_EQ(serve(*engine, env, &bench), env == 1 ? Outcome::kFailed : Outcome::kOk);
+    CHECK_EQ(serve(*engine, due(*engine, {env, Request::kBuild}), &bench),
+             env == 1 ? Outcome::kFailed : Outcome::kOk);
     CHECK_EQ(arena.slot(env).built, env != 1);
     CHECK(arena.slot(env).needs_reset);
   }
   CHECK_EQ(arena.words().errands.rows_done.load(), 3);
   CHECK_EQ(arena.words().errands.failed.load(), 1);
   CHECK_EQ(arena.words().next_row.load(), 0);
-  make_due(*engine, 0, Request::kClose, kNoBlock, 0);
-  CHECK_EQ(serve(*engine, 0, &bench), Outcome::kOk);
+  CHECK_EQ(serve(*engine, due(*engine, {0, Request::kClose}), &bench), Outcome::kOk);
   CHECK(!arena.slot(0).built);
   CHECK_EQ(fake_of(*engine).calls(0, Call::kClose), 1);
 }
@@ -61,13 +62,11 @@ TEST(serve_notes_the_start_only_for_pools_that_ask) {
   const auto engine = fake_engine(2, 2, 2);
   WorkBench bench(engine->arena.layout());
   Slot& slot = engine->arena.slot(0);
-  make_due(*engine, 0, Request::kStep, 0, 0);
-  serve(*engine, 0, &bench);
+  serve_alone(*engine, {0, Request::kStep, 0, 0}, &bench);
   CHECK_EQ(slot.started_ns.load(), 0);
   engine->timed = true;
   const auto before = Clock::now().time_since_epoch().count();
-  make_due(*engine, 0, Request::kStep, 0, 0);
-  serve(*engine, 0, &bench);
+  serve_alone(*engine, {0, Request::kStep, 0, 0}, &bench);
   CHECK(slot.started_ns.load() >= before);
 }
 
@@ -77,13 +76,51 @@ TEST(publish_wakes_the_caller_with_the_last_row_and_not_before) {
   Arena& arena = engine->arena;
   arena.head(0).rows_expected.store(2);
   const uint32_t ticket = arena.words().caller.prepare();
-  make_due(*engine, 0, Request::kStep, 0, 0);
-  serve(*engine, 0, &bench);
+  serve_alone(*engine, {0, Request::kStep, 0, 0}, &bench);
   CHECK_EQ(arena.words().caller.prepare(), ticket);
   arena.words().caller.cancel();
-  make_due(*engine, 1, Request::kStep, 0, 1);
-  serve(*engine, 1, &bench);
+  serve_alone(*engine, {1, Request::kStep, 0, 1}, &bench);
   CHECK_EQ(arena.words().caller.sleep(ticket, in_milliseconds(check::kPatienceMs)), Wait::kWoken);
+}
+
+TEST(tally_counts_when_its_rows_complete_the_batch_and_otherwise_when_it_is_told_to) {
+  const auto engine = fake_engine(4, 4, 2);
+  WorkBench bench(engine->arena.layout());
+  Arena& arena = engine->arena;
+  const auto counted = [&](uint32_t block) {
+    return static_cast<uint32_t>(arena.head(block).rows_done.load());
+  };
+  const auto step = [&](uint32_t env, uint32_t block) {
+    serve(*engine, due(*engine, {env, Request::kStep, block, env}), &bench);
+  };
+  for (const uint32_t block : {0U, 1U}) arena.head(block).rows_expected.store(3);
+  step(0, 0);
+  step(1, 0);
+  CHECK_EQ(counted(0), 0);
+  step(2, 0);  // the last one
+  CHECK_EQ(counted(0), 3);
+  step(3, 1);
+  bench.tally.flush(arena);
+  bench.tally.flush(arena);
+  CHECK_EQ(counted(1), 1);
+  step(0, 1);
+  arena.head(1).rows_done.fetch_add(1);  // another worker's row
+  CHECK_EQ(counted(1), 2);
+  step(1, 0);  // of another batch, and that one has its rows: both are counted
+  CHECK_EQ(counted(1), 3);
+  CHECK_EQ(counted(0), 4);
+}
+
+TEST(tally_of_an_asynchronous_pool_counts_each_row_at_once) {
+  const auto engine = fake_engine(4, 3, 2);
+  WorkBench bench(engine->arena.layout());
+  Arena& arena = engine->arena;
+  for (uint32_t row = 0; row < 3; ++row) arena.row_word(0, row).store(free_row(0));
+  arena.head(0).rows_expected.store(3);
+  for (uint32_t env = 0; env < 2; ++env) {
+    serve(*engine, due(*engine, {env, Request::kStep}), &bench);
+    CHECK_EQ(arena.head(0).rows_done.load(), env + 1);
+  }
 }
 
 TEST(count_of_an_earlier_round_is_dropped_and_wakes_nobody) {
@@ -111,15 +148,14 @@ TEST(work_takes_envs_of_its_own_queue_only) {
   arena.head(0).rows_expected.store(4);
   std::thread worker([&engine] { work(*engine, 1, 0, engine->arena.life(1)); });
   for (uint32_t env = 0; env < 4; ++env) {
-    make_due(*engine, env, Request::kStep, 0, env);
-    arena.queue(env / 2).push(&env, 1);
+    arena.queue(env / 2).push(&due(*engine, {env, Request::kStep, 0, env}), 1);
   }
   CHECK(check::happens([&] { return arena.head(0).rows_done.load() == 2; }));
   arena.words().stop.store(true, std::memory_order_seq_cst);
   arena.queue(1).wake_all();
   worker.join();
   for (uint32_t env = 0; env < 4; ++env) {
-    CHECK_EQ(arena.slot(env).state.load(), env < 2 ? SlotState::kDue : SlotState::kIdle);
+    CHECK_EQ(arena.slot(env).state(), env < 2 ? SlotState::kDue : SlotState::kIdle);
   }
 }
 
@@ -134,9 +170,9 @@ TEST(work_leaves_its_session_before_it_sleeps_and_before_it_ends) {
     return Outcome::kOk;
   };
   std::thread worker([&engine] { work(*engine, 0, 0, engine->arena.life(0)); });
-  const uint32_t envs[] = {0, 1};
-  for (const uint32_t env : envs) make_due(*engine, env, Request::kStep, 0, env);
-  arena.queue(0).push(envs, 2);
+  const Order orders[] = {{0, Request::kStep, 0, 0}, {1, Request::kStep, 0, 1}};
+  for (const Order& order : orders) due(*engine, order);
+  arena.queue(0).push(orders, 2);
   CHECK(check::happens([&] { return arena.head(0).rows_done.load() == 2; }));
   CHECK_EQ(entered.load(), 1);
   CHECK(check::happens([&] { return stepper.inside.load() == 0; }));
@@ -153,16 +189,16 @@ TEST(work_takes_no_further_env_once_it_is_told_to_stop) {
   Arena& arena = engine->arena;
   arena.head(0).rows_expected.store(2);
   stepper.gates[0].shut();
-  const uint32_t envs[] = {0, 1};
-  for (const uint32_t env : envs) make_due(*engine, env, Request::kStep, 0, env);
-  arena.queue(0).push(envs, 2);
+  const Order orders[] = {{0, Request::kStep, 0, 0}, {1, Request::kStep, 0, 1}};
+  for (const Order& order : orders) due(*engine, order);
+  arena.queue(0).push(orders, 2);
   std::thread worker([&engine] { work(*engine, 0, 0, engine->arena.life(0)); });
   stepper.gates[0].await_arrivals(1);
   arena.words().stop.store(true, std::memory_order_seq_cst);
   stepper.gates[0].open();
   worker.join();
   CHECK_EQ(arena.head(0).rows_done.load(), 1);  // what it had taken, it finished
-  CHECK_EQ(arena.slot(1).state.load(), SlotState::kDue);
+  CHECK_EQ(arena.slot(1).state(), SlotState::kDue);
   CHECK_EQ(stepper.inside.load(), 0);
 }
 

@@ -51,11 +51,9 @@ TEST(worker_thread_serves_waits_and_stops) {
   std::thread worker([&] { work(*engine, 0, 0, life); });
   await(life, WorkerState::kWaiting);
   stepper.gates[0].shut();
-  Slot& slot = arena.slot(0);
-  slot.request = Request::kReset;
-  slot.move(SlotEvent::kSend);
-  const uint32_t env = 0;
-  arena.queue(0).push(&env, 1);
+  const Order order{0, Request::kReset, /*block=*/0, /*row=*/0};
+  arena.slot(0).move(SlotEvent::kSend);
+  arena.queue(0).push(&order, 1);
   stepper.gates[0].await_arrivals(1);
   CHECK_EQ(life.state.load(), WorkerState::kServing);
   stepper.gates[0].open();
