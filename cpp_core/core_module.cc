@@ -18,6 +18,7 @@ EnvpoolHost engine = {
     .store = envpool::store_value,
     .store_reward = envpool::store_reward,
     .make_array = envpool::make_array,
+    .make_view = envpool::make_view,
 };
 
 }  // namespace

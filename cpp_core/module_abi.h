@@ -61,6 +61,8 @@ struct EnvpoolCall {
   const unsigned char* action;   // step: the bytes of this env's action …
   const size_t* action_offsets;  // … and where each action leaf starts in them
   PyObject** kept_actions;       // step: per action leaf, an array that may be reused, or null
+  PyObject** outs;               // per obs leaf a null, for make_out
+  PyObject* arena;               // what keeps the memory of rows
   // Where this row's state leaf lies. The first call decides which row it is.
   unsigned char* (*leaf)(EnvpoolCall* call, int32_t which);
   void* claim;
@@ -86,6 +88,8 @@ struct EnvpoolHost {
   int (*store_reward)(PyObject* value, int32_t dtype, void* to);
   // An array holding a copy of `from`: the kept one when nobody else holds it, else a new one, kept in turn.
   PyObject* (*make_array)(PyObject** kept, const EnvpoolLeaf* leaf, const void* from);
+  // An array over `data`, which `owner` keeps. A new reference.
+  PyObject* (*make_view)(const EnvpoolLeaf* leaf, void* data, PyObject* owner);
 };
 
 // One place in the tree of the declared info. In pre-order; the root, a dict, is the first.
@@ -112,12 +116,15 @@ struct EnvpoolModule {
   const EnvpoolInfoNode* info_nodes;
   bool has_truncated;     // hooks: _truncated_envpool is to be called
   bool has_info;          // hooks: _info_envpool is to be called
+  bool obs_takes_out;     // hooks: _make_obs_envpool is given `out`
   bool reset_takes_seed;  // other envs: reset(seed=...)
   bool obs_is_pair;       // the observation is a tuple of two with a dict last, as (obs, info) is
   // Copies an observation to its leaves. False with the Python error set.
   bool (*observe)(EnvpoolCall* call, PyObject* obs);
   // A new reference to what the env is handed, or null with the Python error set.
   PyObject* (*make_action)(EnvpoolCall* call);
+  // The same of what it writes an observation into: arrays over the row, which are in call->outs, too.
+  PyObject* (*make_out)(EnvpoolCall* call);
   // Each returns kNoHook, or what failed with the Python error set. One set per api: py_hooks.h, py_envs.h.
   EnvpoolHook (*reset)(EnvpoolCall* call);
   EnvpoolHook (*step)(EnvpoolCall* call);

@@ -5,10 +5,44 @@
 
 namespace envpool::hooks {
 
+// Lets go of the arrays that an env wrote into. False with the Python error set if it kept one, or a view of
+// one: the row will be somebody else's.
+inline bool take_back_outs(EnvpoolCall* call) {
+  bool kept = false;
+  for (int32_t leaf = 0; leaf < call->module->num_obs; ++leaf) {
+    kept = kept || (call->outs[leaf] != nullptr && Py_REFCNT(call->outs[leaf]) > 1);
+    Py_CLEAR(call->outs[leaf]);
+  }
+  if (kept && !PyErr_Occurred()) {
+    PyErr_SetString(host->spec_error,
+                    "_make_obs_envpool kept `out`, or a view of it; it is the env's during the call only: "
+                    "keep a copy");
+  }
+  return !kept;
+}
+
+// `env._make_obs_envpool(out)`: an env may write its observation where it belongs. What it returns instead of
+// `out` or None is copied as ever.
+inline bool observe_into_row(EnvpoolCall* call) {
+  bool observed = false;
+  {
+    const Ref out(call->module->make_out(call));
+    const Ref obs(out ? call_method(call, kMakeObsHook, out.get()) : nullptr);
+    observed =
+        obs && (obs.get() == Py_None || obs.get() == out.get() || call->module->observe(call, obs.get()));
+  }
+  return take_back_outs(call) && observed;
+}
+
+inline bool observe_by_copy(EnvpoolCall* call) {
+  const Ref obs(call_method(call, kMakeObsHook));
+  return obs && call->module->observe(call, obs.get());
+}
+
 inline EnvpoolHook observe(EnvpoolCall* call) {
   call->observed = kMakeObsHook;
-  const Ref obs(call_method(call, kMakeObsHook));
-  return obs && call->module->observe(call, obs.get()) ? kNoHook : kMakeObsHook;
+  const bool observed = call->module->obs_takes_out ? observe_into_row(call) : observe_by_copy(call);
+  return observed ? kNoHook : kMakeObsHook;
 }
 
 // `env._reset_envpool(**options)`; options may be null.

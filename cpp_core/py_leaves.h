@@ -63,7 +63,7 @@ inline bool has_length(PyObject* parent, Py_ssize_t length, const char* place) {
 inline bool store_leaf(PyObject* value, const EnvpoolLeaf& leaf, void* to, size_t nbytes) {
   const void* from = host->array_data(value, &leaf);
   if (from == nullptr) return host->store(value, &leaf, to) == 0;
-  std::memcpy(to, from, nbytes);
+  if (from != to) std::memcpy(to, from, nbytes);
   return true;
 }
 
@@ -76,6 +76,15 @@ inline bool store_obs(EnvpoolCall* call, PyObject* value, const EnvpoolLeaf& lea
 template <size_t kBytes>
 bool store_obs(EnvpoolCall* call, PyObject* value, const EnvpoolLeaf& leaf, int32_t which) {
   return store_obs(call, value, leaf, which, kBytes);
+}
+
+// What an env is handed to write one obs leaf into: an array over the row. A new reference; call->outs has
+// one more.
+inline PyObject* out_array(EnvpoolCall* call, const EnvpoolLeaf& leaf, int32_t which) {
+  PyObject* const view = host->make_view(&leaf, call->leaf(call, host->first_obs + which), call->arena);
+  Py_XINCREF(view);
+  call->outs[which] = view;
+  return view;
 }
 
 // What an env is handed for one action leaf: an array of its own, or an int. New references.

@@ -239,6 +239,15 @@ inline PyObject* new_array(const EnvpoolLeaf& leaf, npy_intp rows, void* data) {
   return PyArray_NewFromDescr(&PyArray_Type, dtype, ndim, dims, nullptr, data, flags, nullptr);
 }
 
+// EnvpoolHost::make_view
+inline PyObject* make_view(const EnvpoolLeaf* leaf, void* data, PyObject* owner) {
+  PyObject* view = new_array(*leaf, -1, data);
+  if (view == nullptr) return nullptr;
+  Py_INCREF(owner);
+  if (PyArray_SetBaseObject(as_ndarray(view), owner) < 0) Py_CLEAR(view);
+  return view;
+}
+
 // EnvpoolHost::make_array
 inline PyObject* make_array(PyObject** kept, const EnvpoolLeaf* leaf, const void* from) {
 #ifdef Py_GIL_DISABLED

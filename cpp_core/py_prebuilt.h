@@ -68,15 +68,18 @@ inline bool observe_node(EnvpoolCall* call, const Tree& tree, size_t index, PyOb
 inline constexpr std::array<PyObject* (*)(EnvpoolCall*, const EnvpoolLeaf&, int32_t), kNumKinds>
     kActionMakers = {array_action, int_action, text_action};
 
-inline PyObject* make_node(EnvpoolCall* call, const Tree& tree, size_t index) {
+inline PyObject* make_action_leaf(EnvpoolCall* call, const EnvpoolLeaf& leaf, int32_t which) {
+  return kActionMakers[leaf.kind](call, leaf, which);
+}
+
+using MakeLeaf = PyObject* (*)(EnvpoolCall * call, const EnvpoolLeaf& leaf, int32_t which);
+
+inline PyObject* make_node(EnvpoolCall* call, const Tree& tree, size_t index, MakeLeaf make_leaf) {
   const Tree::Node& node = tree.nodes[index];
-  if (node.leaf >= 0) {
-    const EnvpoolLeaf& leaf = tree.leaves[static_cast<size_t>(node.leaf)];
-    return kActionMakers[leaf.kind](call, leaf, node.leaf);
-  }
+  if (node.leaf >= 0) return make_leaf(call, tree.leaves[static_cast<size_t>(node.leaf)], node.leaf);
   Ref made(node.is_dict ? PyDict_New() : PyTuple_New(static_cast<Py_ssize_t>(node.children.size())));
   for (size_t child = 0; made && child < node.children.size(); ++child) {
-    Ref value(make_node(call, tree, node.children[child]));
+    Ref value(make_node(call, tree, node.children[child], make_leaf));
     if (!value) return nullptr;
     if (!node.is_dict) {
       PyTuple_SET_ITEM(made.get(), static_cast<Py_ssize_t>(child), value.release());
@@ -214,11 +217,14 @@ inline py::capsule make_prebuilt(const py::dict& spec, const py::dict& codes) {
       .info_nodes = made->info_nodes.data(),
       .has_truncated = flag("has_truncated"),
       .has_info = flag("has_info"),
+      .obs_takes_out = flag("obs_takes_out"),
       .reset_takes_seed = flag("reset_takes_seed"),
       .obs_is_pair = flag("obs_is_pair"),
       .observe = [](EnvpoolCall* call,
                     PyObject* obs) { return observe_node(call, prebuilt_of(call).obs, 0, obs); },
-      .make_action = [](EnvpoolCall* call) { return make_node(call, prebuilt_of(call).action, 0); },
+      .make_action =
+          [](EnvpoolCall* call) { return make_node(call, prebuilt_of(call).action, 0, make_action_leaf); },
+      .make_out = [](EnvpoolCall* call) { return make_node(call, prebuilt_of(call).obs, 0, out_array); },
       .reset = api->reset,
       .step = api->step,
       .close = api->close,

@@ -72,6 +72,8 @@ class PyStepper final : public Stepper {
         keep_options_(keep_options) {
     if (rules_->watch_random()) watch_ = std::make_unique<RandomWatch>();
     for (auto& env : envs_) env.kept_actions.resize(static_cast<size_t>(module->num_actions), nullptr);
+    for (auto& env : envs_) env.outs.resize(static_cast<size_t>(module->num_obs), nullptr);
+    arena_owner_ = py::capsule(new Arena(arena), [](void* kept) { delete static_cast<Arena*>(kept); });
   }
   ~PyStepper() override { release(); }
 
@@ -85,6 +87,7 @@ class PyStepper final : public Stepper {
     inbox_->clear();
     outbox_->clear();
     factory_ = py::object();
+    arena_owner_ = py::object();
     rules_.reset();
     watch_.reset();
     interrupt_ = py::object();
@@ -183,6 +186,7 @@ class PyStepper final : public Stepper {
     EnvpoolMethods methods{};
     py::object options;  // of its last reset, where they are kept
     std::vector<PyObject*> kept_actions;
+    std::vector<PyObject*> outs;
   };
 
   class GilSession final : public Session {
@@ -207,6 +211,8 @@ class PyStepper final : public Stepper {
     call.module = module_;
     call.env = envs_[id].object.ptr();
     call.methods = &envs_[id].methods;
+    call.outs = envs_[id].outs.data();
+    call.arena = arena_owner_.ptr();
     call.claim = &claim;
     call.leaf = [](EnvpoolCall* self, int32_t which) {
       return reinterpret_cast<unsigned char*>(
@@ -321,6 +327,7 @@ class PyStepper final : public Stepper {
   const Arena arena_;
   std::shared_ptr<const RowRules> rules_;
   std::unique_ptr<RandomWatch> watch_;
+  py::object arena_owner_;
   std::vector<PyEnv> envs_;
   const std::shared_ptr<Mailbox> inbox_;
   const std::shared_ptr<Mailbox> outbox_;

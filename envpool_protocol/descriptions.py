@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from envpool_protocol import dm_specs
-from envpool_protocol.envpool_protocol import EnvPoolProtocol
+from envpool_protocol.envpool_protocol import EnvPoolProtocol, takes_out
 from envpool_protocol.errors import ProtocolError, SpecError
 from envpool_protocol.info_spec import declared_info_space, info_spec
 from envpool_protocol.spaces import space_description, space_spec
@@ -93,6 +93,11 @@ def describe_env(env: Any, name: str) -> Description:
         info=None if info_space is None else info_spec(info_space),
         **row.facts(env),
     )
+    text = next((leaf.name for leaf in spec.obs.leaves if leaf.kind == "text"), None)
+    if spec.obs_takes_out and text is not None:
+        raise SpecError(
+            f"{text} is text, which cannot be written into `out`; let _make_obs_envpool return it instead"
+        )
     if info_space is not None and api == "hooks" and not spec.has_info:
         raise ProtocolError(
             f"{type(env).__qualname__} has an info_space, and no _info_envpool that would return such info"
@@ -153,6 +158,7 @@ def _hook_facts(env: Any) -> dict[str, bool]:
     return {
         "has_truncated": cls._truncated_envpool is not EnvPoolProtocol._truncated_envpool,
         "has_info": cls._info_envpool is not EnvPoolProtocol._info_envpool,
+        "obs_takes_out": takes_out(env._make_obs_envpool),
         "reset_takes_options": bool(inspect.signature(env._reset_envpool).parameters),
     }
 

@@ -10,6 +10,7 @@ but not always by the same one.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,12 @@ class EnvPoolProtocol:
         raise NotImplementedError
 
     def _make_obs_envpool(self) -> Any:
-        """The observation, of the observation space's shape and dtype. It is copied at once."""
+        """The observation, of the observation space's shape and dtype. It is copied at once.
+
+        With a parameter `out`, as in `_make_obs_envpool(self, out)`, nothing needs to be copied: `out` is the
+        place in the batch, an array (or a dict or tuple of arrays) of the space's shape and dtype, to be
+        written wholly and not to be kept. Return `out` or None then; anything else is copied as ever.
+        """
         raise NotImplementedError
 
     def _done_envpool(self) -> bool:
@@ -84,3 +90,8 @@ class EnvPoolProtocol:
 
 REQUIRED_HOOKS = ("_reset_envpool", "_step_envpool", "_make_obs_envpool", "_done_envpool", "_reward_envpool")
 OPTIONAL_HOOKS = ("_truncated_envpool", "_info_envpool", "_seed_envpool", "_render_envpool", "_close_envpool")
+
+
+def takes_out(make_obs: Any) -> bool:
+    """Whether `_make_obs_envpool` has a parameter `out`: the arrays to write the observation into."""
+    return "out" in inspect.signature(make_obs).parameters

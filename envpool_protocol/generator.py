@@ -19,7 +19,8 @@ from envpool_protocol.sources import Description
 from envpool_protocol.spec import DType, Leaf, Node, SpaceSpec
 
 TEMPLATES = ("env.cc", "module.cc", "CMakeLists.txt")
-FLAGS = ("has_truncated", "has_info", "reset_takes_seed", "obs_is_pair")  # of EnvSpec and EnvpoolModule
+# Of EnvSpec and EnvpoolModule.
+FLAGS = ("has_truncated", "has_info", "obs_takes_out", "reset_takes_seed", "obs_is_pair")
 _CHUNK = 8192  # longest piece of one string literal; compilers guarantee 65,536 for the whole
 
 
@@ -80,7 +81,8 @@ class CppNode:
         value: the expression for its value.
         leaf, nbytes: number and bytes of the leaf; -1 and 0 for a container.
         place: the name for error messages, a string literal.
-        maker: the expression that makes the value of an action.
+        action_maker: the expression that makes the value of an action.
+        out_maker: the expression that makes what an observation is written into.
     """
 
     var: str
@@ -89,7 +91,8 @@ class CppNode:
     nbytes: int
     place: str
     children: tuple[CppChild, ...]
-    maker: str
+    action_maker: str
+    out_maker: str
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,8 @@ def _node(node: Node, space: SpaceSpec, side: str, keys: dict[str | int, int]) -
         nbytes=leaf.nbytes if leaf else 0,
         place=c_string(_place(node, space, side)),
         children=children,
-        maker=_maker(node, leaf, children),
+        action_maker=_maker(node, children, _action_leaf(node, leaf)),
+        out_maker=_maker(node, children, f"out_array(call, obs_leaves[{node.leaf}], {node.leaf})"),
     )
 
 
@@ -264,10 +268,16 @@ def _place(node: Node, space: SpaceSpec, side: str) -> str:
     return side if node.parent < 0 else f"{_place(space.nodes[node.parent], space, side)}.{node.key}"
 
 
-def _maker(node: Node, leaf: Leaf | None, children: tuple[CppChild, ...]) -> str:
-    if leaf is not None:
-        maker = {"array": "array_action", "discrete": "int_action", "text": "text_action"}[leaf.kind]
-        return f"{maker}(call, action_leaves[{node.leaf}], {node.leaf})"
+def _action_leaf(node: Node, leaf: Leaf | None) -> str:
+    if leaf is None:
+        return ""
+    maker = {"array": "array_action", "discrete": "int_action", "text": "text_action"}[leaf.kind]
+    return f"{maker}(call, action_leaves[{node.leaf}], {node.leaf})"
+
+
+def _maker(node: Node, children: tuple[CppChild, ...], leaf: str) -> str:
+    if node.kind == "leaf":
+        return leaf
     if node.kind == "dict":
         return "make_dict({" + ", ".join(f"{{keys[{c.key}], {c.var}.get()}}" for c in children) + "})"
     return "make_tuple({" + ", ".join(f"{c.var}.get()" for c in children) + "})"

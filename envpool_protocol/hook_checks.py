@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from envpool_protocol.envpool_protocol import OPTIONAL_HOOKS, REQUIRED_HOOKS, EnvPoolProtocol
+from envpool_protocol.envpool_protocol import OPTIONAL_HOOKS, REQUIRED_HOOKS, EnvPoolProtocol, takes_out
 from envpool_protocol.errors import ProtocolError
 from envpool_protocol.source_kinds import arguments
 
 # Positional arguments of each hook after self; _reset_envpool may have keyword arguments besides.
-_ARGUMENTS = {"_step_envpool": 1, "_seed_envpool": 1}
+_GIVEN = {"_step_envpool": ["action"], "_seed_envpool": ["seed"]}
 
 _NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
@@ -22,10 +22,10 @@ def check_hooks(cls: type[EnvPoolProtocol]) -> None:
     if missing:
         raise ProtocolError(f"{cls.__qualname__} does not define {', '.join(missing)}; every env needs it")
     for hook in REQUIRED_HOOKS + OPTIONAL_HOOKS:
-        _check_signature(cls, hook, _ARGUMENTS.get(hook, 0))
+        _check_signature(cls, hook)
 
 
-def _check_signature(cls: type, hook: str, arguments: int) -> None:
+def _check_signature(cls: type, hook: str) -> None:
     function = inspect.getattr_static(cls, hook)
     if isinstance(function, property) or not callable(getattr(cls, hook)):
         raise ProtocolError(f"{cls.__qualname__}.{hook} must be a method, found {function!r}")
@@ -33,12 +33,15 @@ def _check_signature(cls: type, hook: str, arguments: int) -> None:
         fault = "it would never be awaited or iterated; write a plain method"
         raise ProtocolError(f"{cls.__qualname__}.{hook} is a coroutine or generator: {fault}")
     signature = inspect.signature(getattr(cls, hook))
+    given = _GIVEN.get(hook, [])
+    if hook == "_make_obs_envpool" and takes_out(getattr(cls, hook)):
+        given = ["out"]
     # A static method gets no self; any other is looked up on the class here, where self is still to come.
-    given = [None] * (arguments + (not isinstance(function, staticmethod | classmethod)))
+    myself = [] if isinstance(function, staticmethod | classmethod) else ["self"]
     try:
-        signature.bind(*given)
+        signature.bind(*myself, *given)
     except TypeError as error:
-        wanted = f"{hook}(self{', action' if hook == '_step_envpool' else ', seed' if arguments else ''})"
+        wanted = f"{hook}({', '.join(['self', *given])})"
         fault = f"{cls.__qualname__}.{hook}{signature} cannot be called as {wanted}: {error}"
         raise ProtocolError(fault) from None
 

@@ -140,6 +140,7 @@ class EnvSpec:
         name: the task name without `_wrap`.
         api: how the env is called; C++ has a namespace of that name for each (py_hooks.h, py_envs.h).
         has_truncated, has_info: which optional hooks are to be called; False where there are no hooks.
+        obs_takes_out: whether `_make_obs_envpool` is handed the row to write into.
         info: leaves and tree of the declared info, or None (see info_spec.py).
         reset_takes_seed, reset_takes_options: what `reset` may be given. (Hooks are seeded by another one.)
     """
@@ -151,6 +152,7 @@ class EnvSpec:
     api: Api = "hooks"
     has_truncated: bool = False
     has_info: bool = False
+    obs_takes_out: bool = False
     reset_takes_seed: bool = False
     reset_takes_options: bool = False
     info: SpaceSpec | None = None

@@ -77,6 +77,7 @@ extern const EnvpoolModule envpool_module = {
     .actions = action_leaves,
     .has_truncated = false,
     .has_info = false,
+    .obs_takes_out = false,
     .reset_takes_seed = false,
     .obs_is_pair = false,
     .observe = observe,

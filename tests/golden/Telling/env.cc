@@ -76,6 +76,7 @@ extern const EnvpoolModule envpool_module = {
     .info_nodes = info_nodes,
     .has_truncated = false,
     .has_info = true,
+    .obs_takes_out = false,
     .reset_takes_seed = false,
     .obs_is_pair = false,
     .observe = observe,
