@@ -18,7 +18,7 @@ IN_PARALLEL = -n $(TEST_PROCESSES) --dist worksteal
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 CPP := cpp-default cpp-asan cpp-tsan
-.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded sanitize-python wheel-test clean
+.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded sanitize-python count-instructions wheel-test clean
 .PHONY: bench bench-all bench-free-threaded bench-cpp
 .DELETE_ON_ERROR:
 
@@ -73,6 +73,10 @@ bench-free-threaded:
 	@mkdir -p build/elsewhere
 	@ln -sfn ../../benchmarks build/elsewhere/benchmarks
 	cd build/elsewhere && PYTHON_GIL=0 $(FREE_THREADED) -m benchmarks $(BENCH_ARGS)
+
+# Instructions of a step, beside the committed baseline. ARGS: --update
+count-instructions: $(VENV)/dev.stamp
+	tools/count-instructions $(ARGS)
 
 bench-cpp: build/handover
 	build/handover

@@ -12,11 +12,8 @@ from __future__ import annotations
 import ctypes
 import itertools
 import mmap
-import os
-import shlex
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -26,34 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.envs import ENVS, Env
+from benchmarks.library import build
 from benchmarks.loop import Loop
 from benchmarks.turns import Turn, run_for
 
-_SOURCE = Path(__file__).parent / "cpp" / "bare_calls.cc"
 _WORDS = 4096  # bytes that the processes of a ceiling share
 _HOOKS = ("_step_envpool", "_reset_envpool", "_done_envpool", "_make_obs_envpool", "_reward_envpool")
-
-
-def build_bare_calls() -> Path:
-    """The compiled library, made again when its source changed."""
-    folder = Path(os.environ["ENVPOOL_WRAP_HOME"])
-    library = folder / f"bare_calls{sysconfig.get_config_var('EXT_SUFFIX')}"
-    if not library.exists() or library.stat().st_mtime < _SOURCE.stat().st_mtime:
-        folder.mkdir(parents=True, exist_ok=True)
-        compiler = shlex.split(os.environ.get("CXX") or "c++")
-        include = sysconfig.get_path("include")
-        flags = ["-std=c++20", "-O3", "-DNDEBUG", "-shared", "-fPIC", f"-I{include}"]
-        built = library.with_suffix(f".{os.getpid()}")
-        subprocess.run([*compiler, *flags, str(_SOURCE), "-o", str(built)], check=True)
-        built.replace(library)
-    return library
 
 
 class Bare:
     """`num_envs` envs whose hooks are called from C++."""
 
     def __init__(self, env: Env, actions: NDArray[Any]) -> None:
-        self.step_envs = ctypes.PyDLL(str(build_bare_calls())).step_envs  # PyDLL keeps the GIL
+        self.step_envs = ctypes.PyDLL(str(build("bare_calls"))).step_envs  # PyDLL keeps the GIL
         self.step_envs.argtypes = [ctypes.py_object, ctypes.py_object, ctypes.c_ssize_t]
         self.step_envs.restype = ctypes.py_object
         envs = [env.hooks(i) for i in range(actions.shape[1])]

@@ -57,7 +57,14 @@ def test_each_cell_becomes_a_line_and_the_table_shows_it(elsewhere: Path) -> Non
     assert list(measured) == ["loop", "ours-inline", "ours-process"]
     for name, line in measured.items():
         assert line["status"] == "ok"
-        for series in ("loop_rate", "contender_rate", "ceiling_rate", "loop_cpu", "contender_cpu"):
+        for series in (
+            "loop_rate",
+            "contender_rate",
+            "ceiling_rate",
+            "lockstep_rate",
+            "loop_cpu",
+            "contender_cpu",
+        ):
             assert len(line[series]) == 2 and min(line[series]) > 0, series
         assert ("bare_rate" in line) == (name != "ours-process")
         assert line["children"] == (name == "ours-process")
@@ -237,6 +244,7 @@ RECORDED = {
     "loop_rate": [100.0, 200.0, 100.0],
     "contender_rate": [150.0, 400.0, 110.0],
     "ceiling_rate": [200.0, 400.0, 200.0],
+    "lockstep_rate": [160.0, 320.0, 160.0],
     "bare_rate": [300.0, 800.0, 200.0],
     "loop_cpu": [10.0, 5.0, 10.0],
     "contender_cpu": [8.0, 4.0, 9.0],
@@ -272,7 +280,8 @@ def test_ratios_are_medians_of_rounds(tmp_path: Path) -> None:
     assert text.startswith("2026-11-20, Some CPU, 2 cores, Python 3.11.7, NumPy 2.4.6;")
     assert "| ours-inline | 1.50 |" in text
     assert "| *ceiling* | 2.00 |" in text
-    details = "| noop | ours-inline | 8 | 1.50 (1.10–2.00) | 0.75 (0.55–1.00) | 2.00 | 0.50 (0.50–0.55) "
+    limits = "0.75 (0.55–1.00) | 2.00 | 0.94 (0.69–1.25) | 1.60 | 0.50 (0.50–0.55) "
+    details = f"| noop | ours-inline | 8 | 1.50 (1.10–2.00) | {limits}"
     assert f"{details}| 0.80 | 5 (1) | 0.2 | 10 / 32 | 150 |" in text
 
 
