@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -22,6 +21,7 @@
 #include <vector>
 
 #include "cpp_core/batch_ring.h"
+#include "cpp_core/burial.h"
 #include "cpp_core/fault.h"
 #include "cpp_core/thread_workers.h"
 #include "cpp_core/worker.h"
@@ -58,8 +58,8 @@ class EnvPool {
       : options_(options),
         engine_(std::move(engine)),
         ring_(std::make_shared<BatchRing>(engine_, most_in_flight(options.num_envs, options.batch_size))),
-        in_flight_(options.num_envs, false),
-        lost_(options.num_envs, false) {
+        flight_(options.num_envs),
+        bench_(arena().layout()) {
     due_of_queue_.resize(arena().layout().num_queues);
     start_workers(options_.num_threads);
   }
@@ -67,10 +67,10 @@ class EnvPool {
   bool is_async() const { return options_.batch_size < options_.num_envs; }
   bool caller_works() const { return options_.caller_works; }
   uint32_t num_in_flight() const { return num_in_flight_; }
-  size_t num_pending_batches() const { return pending_.size(); }
-  bool in_flight(uint32_t env) const { return in_flight_[env]; }
+  size_t num_pending_batches() const { return flight_.batches.size(); }
+  bool in_flight(uint32_t env) const { return flight_.envs[env]; }
   // Its worker died while it was idle in the middle of an episode: its next step fails, and needs no worker.
-  bool is_lost(uint32_t env) const { return lost_[env]; }
+  bool is_lost(uint32_t env) const { return flight_.lost[env]; }
   const std::shared_ptr<BatchRing>& ring() const { return ring_; }
   Arena& arena() const { return engine_->arena; }
   Stepper& stepper() const { return *engine_->stepper; }
@@ -79,7 +79,7 @@ class EnvPool {
   void check_idle(const int32_t* envs, size_t count) {
     size_t marked = 0;
     while (marked < count && mark(envs[marked])) ++marked;
-    for (size_t i = 0; i < marked; ++i) in_flight_[static_cast<size_t>(envs[i])] = false;
+    for (size_t i = 0; i < marked; ++i) flight_.envs[static_cast<size_t>(envs[i])] = false;
     if (marked < count) throw Fault(FaultKind::kActionError, what_is_wrong(envs, marked));
   }
 
@@ -89,7 +89,7 @@ class EnvPool {
     std::string over;
     for (size_t i = 0; i < count; ++i) {
       const auto env = static_cast<uint32_t>(envs[i]);
-      if (!arena().slot(env).needs_reset || lost_[env]) continue;
+      if (!arena().slot(env).needs_reset || flight_.lost[env]) continue;
       over += (over.empty() ? "" : ", ") + std::to_string(envs[i]);
     }
     if (over.empty()) return;
@@ -113,16 +113,16 @@ class EnvPool {
     for (uint32_t i = 0; i < count; ++i) {
       const auto env = static_cast<uint32_t>(envs[i]);
       if (!is_async()) arena().row_word(block, i).store(claimed_row(0, env), std::memory_order_relaxed);
-      in_flight_[env] = true;
-      if (lost_[env] && request == Request::kStep) continue;
-      lost_[env] = false;
+      flight_.envs[env] = true;
+      if (flight_.lost[env] && request == Request::kStep) continue;
+      flight_.lost[env] = false;
       make_due({env, request, block, i});
     }
     num_in_flight_ += count;
-    while (is_async() && pending_.size() * options_.batch_size < num_in_flight_) assign_next_batch();
+    while (is_async() && flight_.batches.size() * options_.batch_size < num_in_flight_) assign_next_batch();
     for (uint32_t i = 0; i < count; ++i) {
       const auto env = static_cast<uint32_t>(envs[i]);
-      if (lost_[env]) fail_lost({env, request, block, i});
+      if (flight_.lost[env]) burial_.fail_lost({env, request, block, i});
     }
     push_due();
   }
@@ -131,7 +131,7 @@ class EnvPool {
   void start_errand(Request request, const std::vector<uint32_t>& envs) {
     errand_ = envs;
     errand_recount_ = false;
-    open_head(arena().words().errands, static_cast<uint32_t>(envs.size()));
+    arena().words().errands.open(static_cast<uint32_t>(envs.size()));
     for (const uint32_t env : envs) make_due({env, request});
     push_due();
   }
@@ -141,7 +141,7 @@ class EnvPool {
     return envs;
   }
   bool errand_done() const {
-    const bool counted = complete(arena().words().errands);  // when recounting too: pairs with count_done()
+    const bool counted = arena().words().errands.complete();  // when recounting too: pairs with count_done()
     if (!errand_recount_) return counted;
     return std::all_of(errand_.begin(), errand_.end(),
                        [this](uint32_t env) { return state_of(env) == SlotState::kIdle; });
@@ -149,7 +149,7 @@ class EnvPool {
   bool errand_failed() const { return arena().words().errands.failed.load(std::memory_order_relaxed) > 0; }
 
   void begin_recv() {
-    if (pending_.empty()) {
+    if (flight_.batches.empty()) {
       throw Fault(FaultKind::kNothingPendingError,
                   "recv() with nothing in flight; send(), reset() or async_reset() first");
     }
@@ -160,22 +160,23 @@ class EnvPool {
     arena().head(front().block).rows_expected.store(front().rows, std::memory_order_seq_cst);
   }
   bool front_ready() const {
-    const Batch& batch = pending_.front();
-    const bool counted = complete(arena().head(batch.block));  // when recounting too: pairs with count_done()
-    return batch.recount ? count_published(batch) >= batch.rows : counted;
+    const Batch& batch = flight_.batches.front();
+    const bool counted =
+        arena().head(batch.block).complete();  // when recounting too: pairs with count_done()
+    return batch.recount ? burial_.published(batch) >= batch.rows : counted;
   }
 
   // The front batch, which must be ready. Its envs are idle again.
   ReadyBatch take_front() {
-    const Batch batch = pending_.front();
-    pending_.pop_front();
+    const Batch batch = flight_.batches.front();
+    flight_.batches.pop_front();
     ++batches_taken_;
     if (is_async() && batch.rows < options_.batch_size) {
       // Nothing else is in flight, so no worker is about to take a row: the next batch starts a block.
       arena().words().next_row.store(batches_taken_ * options_.batch_size, std::memory_order_release);
     }
     for (uint32_t i = 0; i < batch.rows; ++i) {
-      in_flight_[*reinterpret_cast<int32_t*>(arena().row(batch.block, i).leaf(kEnvId))] = false;
+      flight_.envs[*reinterpret_cast<int32_t*>(arena().row(batch.block, i).leaf(kEnvId))] = false;
     }
     num_in_flight_ -= batch.rows;
     const BatchHead& head = arena().head(batch.block);
@@ -191,7 +192,7 @@ class EnvPool {
   bool step_one(Outcome* outcome) {
     Order order;
     if (!arena().queue(0).try_pop(&order)) {
-      bench_.tally.flush(arena());
+      bench_.tally.flush(arena().words().caller);
       return false;
     }
     *outcome = serve(*engine_, order, &bench_);
@@ -226,40 +227,10 @@ class EnvPool {
     for (uint32_t queue = 0; queue < arena().layout().num_queues; ++queue) arena().queue(queue).wake_all();
   }
 
-  // The process that served `queue` is dead: whatever it had to do is done here, as failed, in its name; a
-  // row that it did finish is the last of its episode; an env that was idle in an episode is lost. None is
-  // built any more. Only after the process is known to be gone: it writes no word any more.
-  // Returns the envs whose row or errand failed.
+  // The process that served `queue` is dead: see burial.h.
   std::vector<uint32_t> bury(uint32_t queue) {
-    arena().life(queue).move(WorkerEvent::kDie);
-    arena().queue(queue).bury_taker();
-    for (Batch& batch : pending_) {
-      batch.recount = true;
-      wake_at_every_count(arena().head(batch.block));
-    }
     errand_recount_ = true;
-    wake_at_every_count(arena().words().errands);
-    std::vector<uint32_t> failed;
-    const Layout& layout = arena().layout();
-    for (uint32_t env = layout.first_env(queue); env < layout.first_env(queue + 1); ++env) {
-      Slot& slot = arena().slot(env);
-      const bool in_episode = slot.built && !slot.needs_reset;
-      slot.built = false;
-      slot.needs_reset = true;
-      slot.inbox = {};
-      if (in_flight_[env]) {
-        if (fail_row_of(env, in_episode)) failed.push_back(env);
-      } else if (state_of(env) != SlotState::kIdle) {
-        slot.drop_outbox();
-        arena().words().errands.failed.fetch_add(1, std::memory_order_relaxed);
-        slot.move(SlotEvent::kBury);
-        slot.move(SlotEvent::kPublish);
-        failed.push_back(env);
-      } else if (in_episode) {
-        lost_[env] = true;
-      }
-    }
-    return failed;
+    return burial_.bury(queue);
   }
   // A worker has it, or is to take it: one that popped an env has it before it says so.
   bool is_busy(uint32_t env) const { return state_of(env) != SlotState::kIdle; }
@@ -276,83 +247,16 @@ class EnvPool {
   // inside an env; the row of one that is goes nowhere.
   void drop_everything() {
     take_back_due();
-    in_flight_.assign(options_.num_envs, false);
+    flight_.envs.assign(options_.num_envs, false);
     num_in_flight_ = 0;
-    for (const Batch& batch : pending_) ring_->release(batch.block);
-    pending_.clear();
+    for (const Batch& batch : flight_.batches) ring_->release(batch.block);
+    flight_.batches.clear();
     arena().words().next_row.store(batches_taken_ * options_.batch_size, std::memory_order_release);
   }
 
  private:
-  struct Batch {
-    uint32_t block;
-    uint32_t rows;
-    bool recount = false;  // a worker died: the count may be short, the row words tell
-  };
-
-  static bool complete(const BatchHead& head) {
-    return static_cast<uint32_t>(head.rows_done.load(std::memory_order_seq_cst)) >=
-           head.rows_expected.load(std::memory_order_relaxed);
-  }
-  static void open_head(BatchHead& head, uint32_t expected) {
-    head.rows_done.store((round_of(head) + 1) << kRoundShift, std::memory_order_relaxed);
-    head.failed.store(0, std::memory_order_relaxed);
-    head.infos.store(0, std::memory_order_relaxed);
-    head.rows_expected.store(expected, std::memory_order_relaxed);
-  }
-  static void wake_at_every_count(BatchHead& head) { head.rows_expected.store(0, std::memory_order_seq_cst); }
-
-  Batch& front() { return pending_.front(); }
+  Batch& front() { return flight_.batches.front(); }
   SlotState state_of(uint32_t env) const { return arena().slot(env).state(); }
-
-  uint32_t count_published(const Batch& batch) const {
-    uint32_t count = 0;
-    const uint32_t rows = is_async() ? options_.batch_size : batch.rows;
-    for (uint32_t i = 0; i < rows; ++i) {
-      count += is_published(arena().row_word(batch.block, i).load(std::memory_order_acquire)) ? 1 : 0;
-    }
-    return count;
-  }
-
-  // Fills the row of an env in flight whose worker is dead. False: that was published in time. It is the last
-  // of its episode then, unless that ended in it and the next one began: that one is lost.
-  bool fail_row_of(uint32_t env, bool in_episode) {
-    RowClaim claim(arena(), {env, Request::kStep}, bench_.scratch.data());
-    for (const Batch& batch : pending_) {
-      const uint32_t rows = is_async() ? options_.batch_size : batch.rows;
-      for (uint32_t i = 0; i < rows; ++i) {
-        const uint64_t word = arena().row_word(batch.block, i).load(std::memory_order_acquire);
-        if (!is_row_of(word, env)) continue;
-        if (is_published(word)) {
-          const bool ends_here = end_episode(arena(), arena().row(batch.block, i), env);
-          lost_[env] = in_episode && !ends_here;
-          return false;
-        }
-        claim.set(batch.block, i);
-      }
-    }
-    arena().slot(env).drop_outbox();
-    arena().slot(env).move(SlotEvent::kBury);
-    publish_failed(env, claim);
-    return true;
-  }
-
-  // The step of an env that is lost.
-  void fail_lost(const Order& order) {
-    lost_[order.env] = false;
-    arena().slot(order.env).move(SlotEvent::kSend);
-    arena().slot(order.env).move(SlotEvent::kClaim);
-    RowClaim claim(arena(), order, bench_.scratch.data());
-    publish_failed(order.env, claim);
-  }
-
-  void publish_failed(uint32_t env, RowClaim& claim) {
-    write_failed_row(arena(), claim.row(), env);
-    claim.settle();
-    arena().head(claim.block()).failed.fetch_add(1, std::memory_order_relaxed);
-    publish(arena(), arena().slot(env), claim, &bench_.tally);
-    bench_.tally.flush(arena());
-  }
 
   void make_due(const Order& order) {
     arena().slot(order.env).move(SlotEvent::kSend);
@@ -369,14 +273,14 @@ class EnvPool {
   }
 
   void open_batch(uint32_t block, uint32_t rows) {
-    open_head(arena().head(block), rows);
-    pending_.push_back({block, rows});
+    arena().head(block).open(rows);
+    flight_.batches.push_back({block, rows});
   }
 
   void assign_next_batch() {
     uint32_t block = 0;
     if (!ring_->acquire(&block)) throw_too_many_pending();
-    const uint64_t number = batches_taken_ + pending_.size();
+    const uint64_t number = batches_taken_ + flight_.batches.size();
     open_batch(block, options_.batch_size);
     for (uint32_t i = 0; i < options_.batch_size; ++i) {
       arena().row_word(block, i).store(free_row(number), std::memory_order_relaxed);
@@ -387,7 +291,7 @@ class EnvPool {
   // Marks the env as in flight. False: there is none, or it is already.
   bool mark(int32_t env) {
     const auto at = static_cast<uint32_t>(env);
-    return at < options_.num_envs && std::exchange(in_flight_[at], uint8_t{true}) == 0;
+    return at < options_.num_envs && std::exchange(flight_.envs[at], uint8_t{true}) == 0;
   }
   // With the env in place `at`, which those before it had nothing against.
   std::string what_is_wrong(const int32_t* envs, size_t at) const {
@@ -403,23 +307,22 @@ class EnvPool {
   }
 
   [[noreturn]] void throw_too_many_pending() const {
-    throw Fault(
-        FaultKind::kPendingCallError,
-        std::to_string(pending_.size()) + " batches are in flight, and that is the limit; recv() first");
+    throw Fault(FaultKind::kPendingCallError,
+                std::to_string(flight_.batches.size()) +
+                    " batches are in flight, and that is the limit; recv() first");
   }
 
   const PoolOptions options_;
   const std::shared_ptr<Engine> engine_;
   const std::shared_ptr<BatchRing> ring_;
-  std::vector<uint8_t> in_flight_;  // by env, as bools; vector<bool> packs them, and is slower
-  std::vector<uint8_t> lost_;
+  Flight flight_;
+  WorkBench bench_;
+  Burial burial_{engine_->arena, &flight_, &bench_};
   uint32_t num_in_flight_ = 0;
-  std::deque<Batch> pending_;
   uint64_t batches_taken_ = 0;
   std::vector<std::vector<Order>> due_of_queue_;
   std::vector<uint32_t> errand_;
   bool errand_recount_ = false;
-  WorkBench bench_{arena().layout()};
   ThreadWorkers workers_;
 };
 

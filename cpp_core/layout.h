@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpp_core/batch_head.h"
 #include "cpp_core/counters.h"
 #include "cpp_core/env_queue.h"
 #include "cpp_core/leaf.h"
@@ -50,15 +51,6 @@ inline std::vector<EnvpoolLeaf> state_leaves(EnvpoolDType reward, const EnvpoolL
   leaves.insert(leaves.end(), obs, obs + num_obs);
   return leaves;
 }
-
-inline constexpr uint32_t kRoundShift = 32;
-
-struct alignas(kCacheLine) BatchHead {
-  std::atomic<uint64_t> rows_done;  // and above kRoundShift, the round of filling: see count_done()
-  std::atomic<uint32_t> rows_expected;
-  std::atomic<uint32_t> failed;  // rows whose env raised
-  std::atomic<uint32_t> infos;   // rows with undeclared info
-};
 
 struct ArenaWords {
   alignas(kCacheLine) std::atomic<bool> stop;
@@ -124,6 +116,7 @@ struct Layout {
     total_bytes = at;
   }
 
+  bool is_async() const { return batch_size < num_envs; }
   bool has_finals() const { return first_final < state.size(); }
   // The leaf that holds what an episode ended with, for one of the env's own leaves.
   uint32_t final_of(uint32_t leaf) const { return first_final + leaf - kFirstObs; }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpp_core/arena.h"
+#include "cpp_core/batch_head.h"
 #include "cpp_core/episode.h"
 #include "cpp_core/stepper.h"
 #include "cpp_core/worker_life.h"
@@ -26,63 +27,13 @@ struct Engine {
   bool timed;  // note when each env was taken, so that a timeout can say for how long it runs
 };
 
-// To be read before the env is published: until then its head cannot be opened for another round.
-inline uint64_t round_of(const BatchHead& head) {
-  return head.rows_done.load(std::memory_order_relaxed) >> kRoundShift;
-}
-
-// Counts envs as done, and wakes the caller when they were the last that the caller waits for. After a death
-// the caller looks at the rows instead of the count, and may have opened the head again before the last
-// worker has counted: a late count is dropped.
-inline void count_done(Arena& arena, BatchHead& head, uint64_t round, uint32_t count = 1) {
-  uint64_t done = head.rows_done.load(std::memory_order_relaxed);
-  do {
-    if (done >> kRoundShift != round) return;
-    // seq_cst: pairs with the caller, which changes rows_expected and then looks at rows_done.
-  } while (!head.rows_done.compare_exchange_weak(done, done + count, std::memory_order_seq_cst));
-  if (static_cast<uint32_t>(done) + count >= head.rows_expected.load(std::memory_order_seq_cst)) {
-    arena.words().caller.notify(1);
-  }
-}
-
-// The rows that one worker has published and not counted yet, all of one batch. Counting them one by one
-// would move the head's line from core to core with each row. In a synchronous pool nobody waits for a part
-// of a batch, so they are counted together: when they complete it, when the next row is of another batch, and
-// before the worker waits. Owned by its worker; whoever goes on without flush() holds the batch up.
-class Tally {
- public:
-  void add(Arena& arena, BatchHead& head, uint64_t round) {
-    if (head_ != &head || round_ != round) {
-      flush(arena);
-      head_ = &head;
-      round_ = round;
-    }
-    ++count_;
-    const uint64_t done = head.rows_done.load(std::memory_order_relaxed);
-    const bool asynchronous = arena.layout().batch_size < arena.layout().num_envs;
-    if (asynchronous ||
-        static_cast<uint32_t>(done) + count_ >= head.rows_expected.load(std::memory_order_relaxed)) {
-      flush(arena);
-    }
-  }
-  void flush(Arena& arena) {
-    if (count_ > 0) count_done(arena, *head_, round_, count_);
-    count_ = 0;
-  }
-
- private:
-  BatchHead* head_ = nullptr;
-  uint64_t round_ = 0;
-  uint32_t count_ = 0;
-};
-
 inline void publish(Arena& arena, Slot& slot, RowClaim& claim, Tally* tally) {
   RowWord& word = claim.word();
   BatchHead& head = arena.head(claim.block());
-  const uint64_t round = round_of(head);
+  const uint64_t round = head.round();
   slot.move(SlotEvent::kPublish);
   word.store(published_row(word.load(std::memory_order_relaxed)), std::memory_order_release);
-  tally->add(arena, head, round);
+  tally->add(head, round, arena.words().caller);
 }
 
 // Builds, closes or applies: requests that fill no row.
@@ -105,9 +56,9 @@ inline Outcome run_errand(Engine& engine, const Order& order) {
   }
   BatchHead& errands = engine.arena.words().errands;
   if (outcome == Outcome::kFailed) errands.failed.fetch_add(1, std::memory_order_relaxed);
-  const uint64_t round = round_of(errands);
+  const uint64_t round = errands.round();
   slot.move(SlotEvent::kPublish);
-  count_done(engine.arena, errands, round);
+  count_done(errands, round, engine.arena.words().caller);
   return outcome;
 }
 
@@ -118,7 +69,7 @@ struct WorkBench {
   Tally tally;
 
   explicit WorkBench(const Layout& layout)
-      : scratch(layout.batch_size < layout.num_envs ? layout.scratch_bytes : 0) {}
+      : scratch(layout.is_async() ? layout.scratch_bytes : 0), tally(layout.is_async()) {}
 };
 
 inline Outcome serve(Engine& engine, const Order& order, WorkBench* bench) {
@@ -159,7 +110,8 @@ inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns, WorkerLi
       serve(engine, order, &bench);
     } while (!stop.load(std::memory_order_acquire) && queue.try_pop(&order));
     session->leave();
-    bench.tally.flush(engine.arena);  // the caller whom this wakes may need what the session held
+    bench.tally.flush(
+        engine.arena.words().caller);  // the caller whom this wakes may need what the session held
   }
   life.move(WorkerEvent::kStop);
 }

@@ -17,7 +17,7 @@ const Order& due(Engine& engine, const Order& order) {
 
 Outcome serve_alone(Engine& engine, const Order& order, WorkBench* bench) {
   const Outcome outcome = serve(engine, due(engine, order), bench);
-  bench->tally.flush(engine.arena);
+  bench->tally.flush(engine.arena.words().caller);
   return outcome;
 }
 
@@ -81,63 +81,6 @@ TEST(publish_wakes_the_caller_with_the_last_row_and_not_before) {
   arena.words().caller.cancel();
   serve_alone(*engine, {1, Request::kStep, 0, 1}, &bench);
   CHECK_EQ(arena.words().caller.sleep(ticket, in_milliseconds(check::kPatienceMs)), Wait::kWoken);
-}
-
-TEST(tally_counts_when_its_rows_complete_the_batch_and_otherwise_when_it_is_told_to) {
-  const auto engine = fake_engine(4, 4, 2);
-  WorkBench bench(engine->arena.layout());
-  Arena& arena = engine->arena;
-  const auto counted = [&](uint32_t block) {
-    return static_cast<uint32_t>(arena.head(block).rows_done.load());
-  };
-  const auto step = [&](uint32_t env, uint32_t block) {
-    serve(*engine, due(*engine, {env, Request::kStep, block, env}), &bench);
-  };
-  for (const uint32_t block : {0U, 1U}) arena.head(block).rows_expected.store(3);
-  step(0, 0);
-  step(1, 0);
-  CHECK_EQ(counted(0), 0);
-  step(2, 0);  // the last one
-  CHECK_EQ(counted(0), 3);
-  step(3, 1);
-  bench.tally.flush(arena);
-  bench.tally.flush(arena);
-  CHECK_EQ(counted(1), 1);
-  step(0, 1);
-  arena.head(1).rows_done.fetch_add(1);  // another worker's row
-  CHECK_EQ(counted(1), 2);
-  step(1, 0);  // of another batch, and that one has its rows: both are counted
-  CHECK_EQ(counted(1), 3);
-  CHECK_EQ(counted(0), 4);
-}
-
-TEST(tally_of_an_asynchronous_pool_counts_each_row_at_once) {
-  const auto engine = fake_engine(4, 3, 2);
-  WorkBench bench(engine->arena.layout());
-  Arena& arena = engine->arena;
-  for (uint32_t row = 0; row < 3; ++row) arena.row_word(0, row).store(free_row(0));
-  arena.head(0).rows_expected.store(3);
-  for (uint32_t env = 0; env < 2; ++env) {
-    serve(*engine, due(*engine, {env, Request::kStep}), &bench);
-    CHECK_EQ(arena.head(0).rows_done.load(), env + 1);
-  }
-}
-
-TEST(count_of_an_earlier_round_is_dropped_and_wakes_nobody) {
-  const auto engine = fake_engine(2, 2, 2);
-  Arena& arena = engine->arena;
-  BatchHead& head = arena.head(0);
-  const uint64_t round = round_of(head);
-  head.rows_done.store((round + 1) << kRoundShift);
-  head.rows_expected.store(1);
-  const uint32_t ticket = arena.words().caller.prepare();
-  count_done(arena, head, round);
-  CHECK_EQ(round_of(head), round + 1);
-  CHECK_EQ(static_cast<uint32_t>(head.rows_done.load()), 0);
-  CHECK_EQ(arena.words().caller.prepare(), ticket);
-  count_done(arena, head, round + 1);
-  CHECK_EQ(static_cast<uint32_t>(head.rows_done.load()), 1);
-  CHECK(arena.words().caller.prepare() != ticket);
 }
 
 TEST(work_takes_envs_of_its_own_queue_only) {

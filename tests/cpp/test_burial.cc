@@ -77,7 +77,7 @@ void work_to_the_point(Engine& engine, uint32_t which_queue, Stage& stage) {
     CHECK(queue.try_pop(&order));
     if (point == Point::kNever || order.env != stage.env.load()) {
       serve(engine, order, &bench);
-      if (queue.empty()) bench.tally.flush(arena);
+      if (queue.empty()) bench.tally.flush(arena.words().caller);
       continue;
     }
     here(Point::kPopped);
@@ -87,10 +87,10 @@ void work_to_the_point(Engine& engine, uint32_t which_queue, Stage& stage) {
     if (order.request == Request::kApply) {
       CHECK_EQ(engine.stepper->apply(order.env), Outcome::kOk);
       here(Point::kPlayed);
-      const uint64_t round = round_of(arena.words().errands);
+      const uint64_t round = arena.words().errands.round();
       slot.move(SlotEvent::kPublish);
       here(Point::kMoved);
-      count_done(arena, arena.words().errands, round);
+      count_done(arena.words().errands, round, arena.words().caller);
       stop_here(stage);
     }
     RowClaim claim(arena, order, bench.scratch.data());
@@ -99,12 +99,12 @@ void work_to_the_point(Engine& engine, uint32_t which_queue, Stage& stage) {
     CHECK_EQ(play(arena, *engine.stepper, engine.rules, order, claim), Outcome::kOk);
     here(Point::kPlayed);
     BatchHead& head = arena.head(claim.block());
-    const uint64_t round = round_of(head);
+    const uint64_t round = head.round();
     slot.move(SlotEvent::kPublish);
     here(Point::kMoved);
     claim.word().store(published_row(claim.word().load()));
     here(Point::kPublished);
-    count_done(arena, head, round);
+    count_done(head, round, arena.words().caller);
     stop_here(stage);
   }
 }
@@ -438,7 +438,7 @@ struct HandPlayed {
     Order order;
     CHECK(engine->arena.queue(queue).try_pop(&order));
     CHECK_EQ(serve(*engine, order, bench.get()), Outcome::kOk);
-    bench->tally.flush(engine->arena);
+    bench->tally.flush(engine->arena.words().caller);
   }
   bool ready() {
     pool->begin_recv();
@@ -465,7 +465,7 @@ TEST(row_counted_after_its_batch_was_taken_is_not_counted_for_the_next_one) {
     RowClaim claim(arena, order, played.bench->scratch.data());
     CHECK_EQ(play(arena, *played.engine->stepper, EpisodeRules{}, order, claim), Outcome::kOk);
     BatchHead& head = arena.head(claim.block());
-    const uint64_t round = round_of(head);
+    const uint64_t round = head.round();
     slot.move(SlotEvent::kPublish);
     claim.word().store(published_row(claim.word().load()));
     played.pool->bury(1);
@@ -474,7 +474,7 @@ TEST(row_counted_after_its_batch_was_taken_is_not_counted_for_the_next_one) {
       played.take();
     }
     played.send({0, 1});
-    count_done(arena, head, round);  // at last
+    count_done(head, round, arena.words().caller);  // at last
     CHECK(!played.ready());
     played.serve_next(0);
     CHECK_EQ(played.ready(), batch_size == 1);
