@@ -88,6 +88,8 @@ inline Outcome serve(Engine& engine, const Order& order, WorkBench* bench) {
 }
 
 // `spin_ns`: how long to stay awake when nothing is due. `life`: this worker's own.
+// An env is taken inside the session only. Where sessions exclude each other (threads that share the GIL), a
+// worker that has to wait for its turn holds no env back meanwhile, and finds whatever the others left.
 inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns, WorkerLife& life) {
   const auto session = engine.stepper->open_session();
   const std::atomic<bool>& stop = engine.arena.words().stop;
@@ -95,8 +97,7 @@ inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns, WorkerLi
   WorkBench bench(engine.arena.layout());
   life.move(WorkerEvent::kStart);
   while (!stop.load(std::memory_order_acquire)) {
-    Order order;
-    if (!queue.try_pop(&order)) {
+    if (queue.empty()) {
       const uint64_t start = read_ticks();
       life.move(WorkerEvent::kRunDry);
       queue.wait(stop, spin_ns, in_milliseconds(kIdleMs));
@@ -106,12 +107,11 @@ inline void work(Engine& engine, uint32_t which_queue, int64_t spin_ns, WorkerLi
     }
     session->enter();
     bench.ticks = read_ticks();
-    do {
+    for (Order order; !stop.load(std::memory_order_acquire) && queue.try_pop(&order);) {
       serve(engine, order, &bench);
-    } while (!stop.load(std::memory_order_acquire) && queue.try_pop(&order));
+    }
     session->leave();
-    bench.tally.flush(
-        engine.arena.words().caller);  // the caller whom this wakes may need what the session held
+    bench.tally.flush(engine.arena.words().caller);  // whoever this wakes may need what the session held
   }
   life.move(WorkerEvent::kStop);
 }

@@ -91,6 +91,7 @@ class FakeStepper final : public Stepper {
   std::vector<FakePlan> plans;
   std::deque<Gate> gates;       // each reset and step of env i passes gates[i]
   std::deque<Gate> late_gates;  // and late_gates[i], with its observation written
+  Gate session_gate;            // each session passes it to enter
   std::atomic<int32_t> sessions{0}, inside{0};
 
   // Calls that env has had so far. For the caller, while the env is idle.
@@ -166,7 +167,10 @@ class FakeStepper final : public Stepper {
       CHECK(!inside_);
       stepper_->sessions.fetch_sub(1);
     }
-    void enter() override { move(true); }
+    void enter() override {
+      stepper_->session_gate.pass();
+      move(true);
+    }
     void leave() override { move(false); }
 
    private:

@@ -126,6 +126,26 @@ TEST(work_leaves_its_session_before_it_sleeps_and_before_it_ends) {
   CHECK_EQ(stepper.sessions.load(), 0);
 }
 
+TEST(work_holds_no_env_while_it_waits_for_its_session) {
+  const auto engine = fake_engine(2, 2, 2);
+  FakeStepper& stepper = fake_of(*engine);
+  Arena& arena = engine->arena;
+  arena.head(0).rows_expected.store(2);
+  stepper.session_gate.shut();
+  std::thread worker([&engine] { work(*engine, 0, 0, engine->arena.life(0)); });
+  const Order orders[] = {{0, Request::kStep, 0, 0}, {1, Request::kStep, 0, 1}};
+  for (const Order& order : orders) due(*engine, order);
+  arena.queue(0).push(orders, 2);
+  stepper.session_gate.await_arrivals(1);
+  WorkBench bench(arena.layout());
+  for (Order order; arena.queue(0).try_pop(&order);) serve(*engine, order, &bench);
+  CHECK_EQ(arena.head(0).rows_done.load(), 2);  // by the other one who was there
+  arena.words().stop.store(true, std::memory_order_seq_cst);
+  stepper.session_gate.open();
+  arena.queue(0).wake_all();
+  worker.join();
+}
+
 TEST(work_takes_no_further_env_once_it_is_told_to_stop) {
   const auto engine = fake_engine(2, 2, 2);
   FakeStepper& stepper = fake_of(*engine);
