@@ -18,7 +18,7 @@ from envs import Counting, Faulty, Gated, Pole, Telling
 from gymnasium import spaces
 from plain_envs import ECHOED, Echo
 
-from envpool_protocol.errors import ConfigError, EnvError, PoolClosedError, SpecError
+from envpool_protocol.errors import ActionError, ConfigError, EnvError, PoolClosedError, SpecError
 
 pytestmark = pytest.mark.integration
 
@@ -438,6 +438,20 @@ def test_close_leaves_the_pool_open(env: Any, journal: Any) -> None:
     made.close()
     with pytest.raises(PoolClosedError):
         made.reset()
+
+
+def test_an_action_that_does_not_fit_is_sent(env: Any) -> None:
+    import torch
+
+    made = env(Gated)
+    root = made.reset()
+    with pytest.raises(KeyError, match="action"):
+        made.step(root.copy())
+    one_hot = torch.nn.functional.one_hot(torch.zeros(NUM_ENVS, dtype=torch.int64), 5)
+    for wrong in (one_hot, torch.full((NUM_ENVS,), 5), torch.zeros(NUM_ENVS)):
+        with pytest.raises(ActionError):
+            made.step(root.copy().set("action", wrong))
+    made.rand_step(root)
 
 
 @pytest.mark.parametrize(

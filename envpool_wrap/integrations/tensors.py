@@ -63,8 +63,10 @@ class Leaf:
         return torch.from_numpy(counted).reshape(len(array), *self._shape)
 
     def arrays(self, tensor: Any) -> Any:
-        """The array that `of` made the tensor from, wherever the tensor is."""
-        array = tensor.detach().cpu().numpy().reshape(len(tensor), *self._space.shape)
+        """The array that `of` made the tensor from, wherever the tensor is. Another shape stays as it is."""
+        array = tensor.detach().cpu().numpy()
+        if array.shape[1:] == self._shape:
+            array = array.reshape(len(array), *self._space.shape)
         return array + self._start.astype(array.dtype) if self._start.any() else array
 
 

@@ -85,7 +85,7 @@ class EnvPoolEnv(EnvBase):  # type: ignore[misc]
     def _step(self, tensordict: Any) -> Any:
         """Step all envs, or those of the mask `_step`; the others stay as they are, with reward 0."""
         ids = self._ids(tensordict, "_step")
-        action = tensordict.get("action")
+        action = tensordict["action"]
         self._take(ids, *self.pool.step(self._action.arrays(action if ids is None else action[ids]), ids))
         return self._now.copy()
 
@@ -105,9 +105,9 @@ class EnvPoolEnv(EnvBase):  # type: ignore[misc]
         if ids is None:
             self._now = rows
             return
-        self._now = self._now.clone()
+        self._now = self._now.clone() if self.device is None else self._now.clone().to(self.device)
         self._now["reward"].zero_()
-        self._now[torch.from_numpy(ids).to(self.device)] = rows
+        self._now[torch.from_numpy(ids)] = rows
 
     def _set_seed(self, seed: int | None) -> None:
         """Env i gets seed + i with its next reset, as from the pool's setting."""
