@@ -1,7 +1,7 @@
 // For generated modules: plugging into the engine, and the raw classes with EnvPool's interface, which are
 // what EnvPool's own Python layer is built on: _MyEnvSpec (config, state and action keys and specs) and
-// _MyEnvPool
-// (_send, _recv, _reset). They hold Python objects made by envpool_wrap.raw and forward to the engine's pool.
+// _MyEnvPool (_send, _recv, _reset, _render). They hold Python objects made by envpool_wrap.raw and forward
+// to the engine's pool.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -62,6 +62,10 @@ inline void bind_raw(py::module_& module, const char* spec_name, const char* poo
       .def("_send", [](const RawPool& self, const py::object& action) { self.pool.attr("send")(action); })
       .def("_recv", [](const RawPool& self) -> py::object { return self.pool.attr("recv")(); })
       .def("_reset", [](const RawPool& self, const py::object& env_id) { self.pool.attr("reset")(env_id); })
+      .def("_render",
+           [](const RawPool& self, const py::args& args) -> py::object {
+             return self.pool.attr("render")(*args);
+           })
       .def("_close", [](const RawPool& self) { self.pool.attr("close")(); });
   for (const char* keys : {"_state_keys", "_action_keys"}) {
     spec.attr(keys) = tables.attr(keys + 1);

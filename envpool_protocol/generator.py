@@ -171,6 +171,11 @@ def module_name(name: str) -> str:
     return f"_{identifier(name)}_wrap"
 
 
+def class_names(name: str) -> list[str]:
+    """The names of the raw classes in it: the spec's and the pool's."""
+    return [f"_{identifier(name)}{kind}" for kind in ("Spec", "Pool")]
+
+
 def _template_values(description: Description) -> dict[str, Any]:
     spec = description.spec
     keys: dict[str | int, int] = {}
@@ -181,7 +186,7 @@ def _template_values(description: Description) -> dict[str, Any]:
         "env": spec,
         "task": c_string(spec.name),
         "module": module_name(spec.name),
-        "classes": [f"_{identifier(spec.name)}{kind}" for kind in ("Spec", "Pool")],
+        "classes": class_names(spec.name),
         "reward": c_dtype(spec.reward),
         "obs": obs,
         "actions": actions,

@@ -8,12 +8,34 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from envpool_protocol import _core
 from envpool_protocol.envpool_protocol import EnvPoolProtocol
-from envpool_protocol.errors import ProtocolError
+from envpool_protocol.errors import WORKER, ProtocolError
+from envpool_wrap.failures import failure_of, raise_failures
+
+
+def apply(pool: _core.Pool, function: Callable[[Any], Any], env_id: Any) -> list[Any]:
+    """`function(env)` of idle envs, on their workers; one result per env.
+
+    Raises:
+        PendingCallError: one of the envs is in flight.
+        WorkerDied: its worker did.
+        Exception: whatever the function raises, with its traceback.
+    """
+    results, failures = pool.apply(function, env_id)
+    if failures:
+        failure = failure_of(failures[0])
+        if failure.hook == WORKER:
+            raise_failures(failures)
+        failure.exception.add_note(f"in env {failure.env_id}")
+        if failure.exception.__traceback__ is None:  # it came from another process
+            failure.exception.add_note(failure.traceback)
+        raise failure.exception
+    return results
 
 
 def read(env: Any, name: str) -> Any:

@@ -51,5 +51,4 @@ def from_env_fns(
         module = registry.load_generated(path, key, source.name)
     else:
         module = prebuilt_module(description)
-    registry.meet_envpool()
     return face(source, description, module, settings)

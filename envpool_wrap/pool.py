@@ -7,6 +7,7 @@ nothing in flight raises, Ctrl-C ends a wait, and `close` has a deadline.
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envpool_protocol import _core
-from envpool_protocol.errors import WORKER, ActionError, ConfigError, PoolTimeout
+from envpool_protocol.errors import ActionError, ConfigError, PoolTimeout
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import access, core
 from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig, Seeds, seeds_of
 from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
 from envpool_wrap.episode_stats import EpisodeStats
-from envpool_wrap.failures import failure_of, raise_failures
+from envpool_wrap.failures import raise_failures
+from envpool_wrap.imports import once_imported
 from envpool_wrap.infos import LAYOUTS, DeclaredInfo, Rows
 from envpool_wrap.modules import is_prebuilt
 from envpool_wrap.nested import builder, flattener
@@ -329,13 +331,9 @@ class Pool:
         return self._apply(access.IsWrapped(wrapper_class), env_id)
 
     def _apply(self, function: Callable[[Any], Any], env_id: Any) -> list[Any]:
-        results, failures = self._core.apply(function, env_id)
-        if failures:
-            failure = failure_of(failures[0])
-            if failure.hook == WORKER:
-                raise_failures(failures)
-            failure.exception.add_note(f"in env {failure.env_id}")
-            if failure.exception.__traceback__ is None:  # it came from another process
-                failure.exception.add_note(failure.traceback)
-            raise failure.exception
-        return results
+        return access.apply(self._core, function, env_id)
+
+
+# torchrl takes only what is an instance of EnvPool's mixin. EnvPool is not imported for that.
+_MIXIN = "envpool.python.envpool"
+once_imported(_MIXIN, lambda: sys.modules[_MIXIN].EnvPoolMixin.register(Pool))

@@ -18,6 +18,7 @@ class PoolSpec:
     Attributes:
         config: the settings as a named tuple.
         gymnasium_observation_space, gymnasium_action_space: gymnasium spaces, always.
+        gymnasium_info_space: of the declared info, or None.
         observation_space, action_space: old gym spaces wherever `gym` can be imported, else gymnasium's.
             That is what torchrl's wrapper expects of a spec.
     """
@@ -28,7 +29,7 @@ class PoolSpec:
         self.config: Any = namedtuple("Config", settings)(**settings)
 
     def space(self, which: str, library: Library) -> Any:
-        """The `"observation"` or `"action"` space in `library`, `"gym"` or `"gymnasium"`."""
+        """The `"observation"`, `"action"` or `"info"` space in `library`, `"gym"` or `"gymnasium"`."""
         return space_from_description(getattr(self._description, f"{which}_space"), library)
 
     @property
@@ -43,6 +44,10 @@ class PoolSpec:
     @functools.cached_property
     def gymnasium_action_space(self) -> Any:
         return self.space("action", "gymnasium")
+
+    @functools.cached_property
+    def gymnasium_info_space(self) -> Any:
+        return self._description.info_space and self.space("info", "gymnasium")
 
     @functools.cached_property
     def observation_space(self) -> Any:

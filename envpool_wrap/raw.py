@@ -1,7 +1,8 @@
 """What stands behind the raw classes of a generated module: EnvPool's raw interface in EnvPool's terms.
 
 EnvPool's Python layer reads keys and specs off `_MyEnvSpec` and moves flat lists of arrays through
-`_MyEnvPool._send`, `_recv` and `_reset`. Only there are leaves called `obs:camera` and `info:env_id`.
+`_send`, `_recv`, `_reset` and `_render` of `_MyEnvPool`. Only there are leaves called `obs:camera` and
+`info:env_id`.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import json
 import operator
 import weakref
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from envpool_protocol.errors import ConfigError
 from envpool_protocol.sources import Description
 from envpool_protocol.spaces import leaf_spaces, space_from_description
 from envpool_protocol.spec import Leaf
+from envpool_wrap import access
 from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
@@ -34,7 +37,14 @@ _STATE = {
     "step_type": "step_type",
     "trunc": "trunc",
 }
-_ENVPOOL_DEFAULTS = {"base_path": "", "gym_reset_return_info": True, "env_seed": []}
+_ENVPOOL_DEFAULTS = {"base_path": "", "gym_reset_return_info": True, "env_seed": [], "render": False}
+# What EnvPool's layer has a place for. (What an env returns as info it has not: only what is declared.)
+_POSSIBLE: dict[str, tuple[Any, ...]] = {
+    "autoreset_mode": ("next_step",),
+    "on_error": ("raise",),
+    "episode_stats": (False,),
+    "infos": ("auto", "none"),
+}
 
 
 class Tables:
@@ -72,17 +82,32 @@ class Tables:
         ]
 
     def check(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """`values` of all config keys, checked."""
-        self.config(values)
-        return tuple(values)
+        """`values` of all config keys, checked; a `batch_size` of 0 is settled, as EnvPool does."""
+        config = self.config(values)
+        settings = dict(zip(self.config_keys, values, strict=True)) | {"batch_size": config.rows}
+        return tuple(settings.values())
 
     def config(self, values: tuple[Any, ...]) -> PoolConfig:
-        """The settings that `values`, one per config key, stand for."""
+        """The settings that `values`, one per config key, stand for.
+
+        Raises:
+            ConfigError: a setting that EnvPool's layer has no place for, or a bad one.
+        """
         settings = dict(zip(self.config_keys, values, strict=True))
-        if len(settings["env_seed"]) > 0:
-            settings["seed"] = settings["env_seed"]
-        del settings["env_seed"]
-        return PoolConfig.of(settings)
+        env_seed, render = settings.pop("env_seed"), settings.pop("render")
+        if len(env_seed) > 0:
+            settings["seed"] = env_seed
+        if render:
+            settings["render_mode"] = "rgb_array"
+        config = PoolConfig.of(settings)
+        for key, possible in _POSSIBLE.items():
+            if (value := getattr(config, key)) not in possible:
+                expected = " or ".join(map(repr, possible))
+                raise ConfigError(
+                    f"{key}={value!r}: EnvPool's own layer has no place for it; expected {expected}, "
+                    "or make the pool with envpool_wrap.make"
+                )
+        return replace(config, infos="none")
 
 
 class RawPool:
@@ -117,6 +142,15 @@ class RawPool:
     def reset(self, env_id: Any) -> None:
         """Send a reset to `env_id`."""
         self._core.reset(env_id, None, None)
+
+    def render(self, env_ids: Any, width: int, height: int, camera_id: int) -> Any:
+        """Frames of idle envs: uint8 of shape (envs, height, width, 3)."""
+        if (width, height, camera_id) != (0, 0, -1):
+            raise ConfigError(
+                f"render with width {width}, height {height}, camera {camera_id}: the env itself decides "
+                "these; leave render_width, render_height and render_camera_id out"
+            )
+        return np.stack(access.apply(self._core, access.Render(), env_ids))
 
     def close(self) -> None:
         """End the workers and close the envs."""

@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import importlib.util
 import json
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,7 +67,6 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
     found = find(task_id)
     if found.source.num_envs is not None and "num_envs" not in config:
         settings = PoolConfig.of({**config, "num_envs": found.source.num_envs})
-    meet_envpool()
     return face(found.source, found.description, found.module, settings)
 
 
@@ -203,10 +201,3 @@ def load_generated(path: Path, key: str, name: str) -> ModuleType:
     from envpool_protocol.generator import module_name
 
     return load_module(f"envpool_wrap._generated_{key}.{module_name(name)}", str(path))
-
-
-def meet_envpool() -> None:
-    """Where EnvPool or torchrl is in use, make pools instances of EnvPool's mixin, which torchrl asks for."""
-    in_use = "envpool" in sys.modules or "torchrl" in sys.modules
-    if in_use and importlib.util.find_spec("envpool") is not None:
-        importlib.import_module("envpool_wrap.integrations.envpool")

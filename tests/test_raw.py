@@ -10,7 +10,7 @@ import envs
 import numpy as np
 import pytest
 
-from envpool_protocol.errors import ActionError, EnvError, NothingPendingError, PoolClosedError
+from envpool_protocol.errors import ActionError, ConfigError, EnvError, NothingPendingError, PoolClosedError
 from envpool_wrap.registry import find
 
 STATE_KEYS = [
@@ -125,6 +125,32 @@ def test_env_seed_does_not_reach_the_envs(raw: Any) -> None:
         pool._recv()
     assert [error.seed for error in caught.value.errors] == [11, 5]
     assert len(caught.value.result) == len(STATE_KEYS) + 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"autoreset_mode": "disabled"}, {"on_error": "restart"}, {"episode_stats": True}, {"infos": "list"}],
+)
+def test_a_setting_without_a_place_is_ignored(setting: dict[str, Any], raw: Any) -> None:
+    key, value = next(iter(setting.items()))
+    with pytest.raises(ConfigError, match=f"{key}={value!r}: EnvPool's own layer has no place for it"):
+        raw(envs.Counting, **setting)
+
+
+def test_the_batch_size_of_a_synchronous_pool_is_not_envpools(raw: Any) -> None:
+    spec, pool = raw(envs.Counting, num_envs=3)
+    settings = dict(zip(spec._config_keys, pool._spec._config_values, strict=True))
+    assert settings["batch_size"] == 3
+
+
+def test_frames_of_the_raw_pool_are_those_of_other_envs(raw: Any) -> None:
+    _, pool = raw(envs.Counting, num_envs=3)
+    frames = pool._render(np.array([2, 0], np.int32), 0, 0, -1)
+    assert (frames.shape, frames.dtype) == ((2, 2, 3, 3), np.uint8)
+    assert frames[:, 0, 0, 0].tolist() == [2, 0]
+    for width, height, camera in [(84, 0, -1), (0, 84, -1), (0, 0, 1)]:
+        with pytest.raises(ConfigError, match="leave render_width"):
+            pool._render(np.array([0], np.int32), width, height, camera)
 
 
 def test_the_raw_pool_takes_nonsense(raw: Any) -> None:

@@ -7,22 +7,17 @@ neither package imports the other for it.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import sys
-from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
+
+from envpool_wrap.imports import once_imported
 
 _REGISTRATION = "gymnasium.envs.registration"
 
 
 def meet() -> None:
     """Enter the generated envs in Gymnasium's registry, now or as soon as Gymnasium is imported."""
-    if _REGISTRATION in sys.modules:
-        enter_all()
-    else:
-        sys.meta_path.insert(0, _OnceImported())
+    once_imported(_REGISTRATION, enter_all)
 
 
 def enter_all() -> None:
@@ -48,24 +43,3 @@ def vector_env(task_id: str, num_envs: int = 1, **config: Any) -> Any:
     from envpool_wrap.registry import make_gymnasium
 
     return make_gymnasium(task_id, num_envs=num_envs, **config)
-
-
-class _OnceImported:
-    """Waits for Gymnasium's registry to be imported, and is gone then."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != _REGISTRATION:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            run = spec.loader.exec_module
-
-            def run_and_enter(module: ModuleType) -> None:
-                run(module)
-                enter_all()
-
-            spec.loader.exec_module = run_and_enter  # type: ignore[method-assign]
-        return spec
