@@ -94,7 +94,7 @@ def _pools(options: argparse.Namespace, pace: dict[str, Any]) -> list[Job]:
 
     asked = options.contender or (list(CONTENDERS) if options.all else ["loop", *OURS])
     cells = [
-        Cell(env, num_envs, name, options.workers, _beside(name), **pace)
+        Cell(env, num_envs, name, options.workers, _beside(name, env), **pace)
         for env in options.env or [name for name in ENVS if not name.startswith("obs")]
         for num_envs in options.num_envs
         for name in asked
@@ -103,8 +103,11 @@ def _pools(options: argparse.Namespace, pace: dict[str, Any]) -> list[Job]:
     return [("cell", "pools", asdict(cell)) for cell in cells]
 
 
-def _beside(contender: str) -> tuple[str, ...]:
-    return ("ceiling", "bare") if contender in ("ours-inline", "loop") else ("ceiling",)
+def _beside(contender: str, env: str) -> tuple[str, ...]:
+    from benchmarks.envs import ENVS
+
+    with_bare = contender in ("ours-inline", "loop") and ENVS[env].has_hooks
+    return ("ceiling", "bare") if with_bare else ("ceiling",)
 
 
 def _growth(options: argparse.Namespace, pace: dict[str, Any]) -> list[Job]:

@@ -1,7 +1,8 @@
-"""The envs that are measured: each as hooks, for our pools, and as a gymnasium env, for everybody else.
+"""The envs that are measured: our own as hooks, for our pools, and as gymnasium envs, for everybody else.
 
-Both forms do the same work. A step's cost is a count of operations or bytes, never a clock. Whatever is
-random depends on the env's number only, so every contender steps the same trajectories.
+Both forms do the same work; Gymnasium's own envs are gymnasium envs for all. A step's cost is a count of
+operations or bytes, never a clock. Whatever is random depends on the env's number only, so every contender
+steps the same trajectories.
 """
 
 from __future__ import annotations
@@ -131,57 +132,18 @@ def spin(rounds: int) -> int:
     return total
 
 
-class Wrapped(EnvPoolProtocol):
-    """A gymnasium env behind hooks."""
-
-    def __init__(self, envid: int) -> None:
-        self.env = self.as_gymnasium(envid)
-        self.observation_space = self.env.observation_space
-        self.action_space = self.env.action_space
-
-    @staticmethod
-    def as_gymnasium(envid: int) -> gymnasium.Env[Any, Any]:
-        """The env alone, seeded with its number."""
-        raise NotImplementedError
-
-    def _seed_envpool(self, seed: int) -> None:
-        pass
-
-    def _reset_envpool(self) -> None:
-        self.obs, _ = self.env.reset()
-        self.terminated = False
-
-    def _step_envpool(self, action: Any) -> None:
-        self.obs, self.reward, self.terminated, _, _ = self.env.step(action)
-
-    def _make_obs_envpool(self) -> Any:
-        return self.obs
-
-    def _done_envpool(self) -> bool:
-        return self.terminated
-
-    def _reward_envpool(self) -> Any:
-        return self.reward
-
-
-class CartPole(Wrapped):
+def cartpole(envid: int) -> gymnasium.Env[Any, Any]:
     """Gymnasium's CartPole, bare: a few microseconds of Python and NumPy."""
+    from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-    @staticmethod
-    def as_gymnasium(envid: int) -> gymnasium.Env[Any, Any]:
-        from gymnasium.envs.classic_control.cartpole import CartPoleEnv
-
-        return seeded(CartPoleEnv(), envid)
+    return seeded(CartPoleEnv(), envid)
 
 
-class HalfCheetah(Wrapped):
+def half_cheetah(envid: int) -> gymnasium.Env[Any, Any]:
     """Gymnasium's HalfCheetah-v5, bare: MuJoCo, about 40 µs."""
+    from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
-    @staticmethod
-    def as_gymnasium(envid: int) -> gymnasium.Env[Any, Any]:
-        from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
-
-        return seeded(HalfCheetahEnv(), envid)
+    return seeded(HalfCheetahEnv(), envid)
 
 
 def seeded(env: gymnasium.Env[Any, Any], seed: int) -> gymnasium.Env[Any, Any]:
@@ -219,19 +181,24 @@ class Env:
     """Both forms of an env.
 
     Attributes:
-        hooks: the class that our pools step.
+        source: what our pools step: a class with hooks, or `as_gymnasium` itself.
         as_gymnasium: makes the env of a given number, for everybody else.
         needs: the module that has to be installed.
     """
 
-    hooks: type[Any]
+    source: Callable[[int], Any]
     as_gymnasium: Callable[[int], Any]
     needs: str = "gymnasium"
 
     @property
     def task_id(self) -> str:
         """The name to make a pool by."""
-        return f"{self.hooks.__name__}_wrap"
+        return f"{self.source.__name__}_wrap"
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether `source` is a class with hooks."""
+        return isinstance(self.source, type)
 
     def actions(self, num_envs: int) -> NDArray[Any]:
         """Random actions: (batches, num_envs, *action shape), of the action space's dtype."""
@@ -246,11 +213,11 @@ class Env:
 ENVS = {
     "noop": Env(Noop, Noop),
     "pixels": Env(Pixels, Pixels),
-    "cartpole": Env(CartPole, CartPole.as_gymnasium),
+    "cartpole": Env(cartpole, cartpole),
     "spin100": Env(Spin, Spin),
     "release100": Env(Release, Release),
     "uneven": Env(Uneven, Uneven),
-    "halfcheetah": Env(HalfCheetah, HalfCheetah.as_gymnasium, needs="mujoco"),
+    "halfcheetah": Env(half_cheetah, half_cheetah, needs="mujoco"),
 }
 # By the size of their obs in bytes: for growth only.
 OF_SIZE = {

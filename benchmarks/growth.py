@@ -30,11 +30,11 @@ class MakeTime:
 
     def run(self) -> dict[str, Any]:
         env = ENVS[self.env]
-        env.hooks(0)  # imports what it needs
+        env.source(0)  # imports what it needs
         built, made = [], []
         for _ in range(self.times):
             start = time.perf_counter()
-            envs = [env.hooks(i) for i in range(self.num_envs)]
+            envs = [env.source(i) for i in range(self.num_envs)]
             built.append(time.perf_counter() - start)
             del envs
             start = time.perf_counter()
@@ -54,7 +54,7 @@ class Generation:
     def run(self) -> dict[str, Any]:
         from envpool_protocol import CppWrapperGenerator
 
-        module = CppWrapperGenerator.generate_envpool_wrap(ENVS[self.env].hooks, force=self.force)
+        module = CppWrapperGenerator.generate_envpool_wrap(ENVS[self.env].source, force=self.force)
         return {"generation_seconds": module.seconds, "cached": module.cached}
 
 

@@ -158,7 +158,7 @@ def _generate() -> None:
     from benchmarks.envs import ENVS
     from envpool_protocol import CppWrapperGenerator
 
-    CppWrapperGenerator.generate_envpool_wrap(ENVS["noop"].hooks)
+    CppWrapperGenerator.generate_envpool_wrap(ENVS["noop"].source)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Bare:
         self.step_envs = ctypes.PyDLL(str(build("bare_calls"))).step_envs  # PyDLL keeps the GIL
         self.step_envs.argtypes = [ctypes.py_object, ctypes.py_object, ctypes.c_ssize_t]
         self.step_envs.restype = ctypes.py_object
-        envs = [env.hooks(i) for i in range(actions.shape[1])]
+        envs = [env.source(i) for i in range(actions.shape[1])]
         for one in envs:
             one._reset_envpool()
         self.hooks = [tuple(getattr(one, hook) for hook in _HOOKS) for one in envs]

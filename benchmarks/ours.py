@@ -21,7 +21,7 @@ class Ours(Contender):
         import envpool_wrap
         from envpool_protocol import EnvManager
 
-        EnvManager.register_env(env.hooks)
+        EnvManager.register_env(env.source)
         return envpool_wrap.make(env.task_id, "gym", num_envs=num_envs, **self.settings(workers))
 
     def settings(self, workers: int) -> dict[str, Any]:
