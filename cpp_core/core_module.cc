@@ -1,6 +1,7 @@
 // envpool_protocol._core: the engine, compiled once into the wheel. Generated modules plug into it.
 #include <pybind11/pybind11.h>
 
+#include "cpp_core/py_info_columns.h"
 #include "cpp_core/py_pool.h"
 #include "cpp_core/py_prebuilt.h"
 #include "cpp_core/py_worker.h"
@@ -32,6 +33,9 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.attr("abi") = ENVPOOL_MODULE_ABI;
   module.attr("host") = py::capsule(&engine, ENVPOOL_HOST_CAPSULE);
   module.def("prebuilt", envpool::make_prebuilt, py::arg("spec"), py::arg("dtypes"));
+  module.def(
+      "info_columns", [](const py::list& rows) { return envpool::InfoColumns(rows).made(); },
+      py::arg("rows"));
   envpool::bind_engine(module);
   envpool::bind_pool(module);
   envpool::bind_worker(module);

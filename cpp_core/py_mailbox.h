@@ -1,13 +1,13 @@
 // Python objects to and from an env, beside its row: options and functions in, exceptions, infos and results
 // out.
 //
-// In one process the object itself is kept (LocalMailbox). Between processes it travels as a pickle in a
-// letter file, a memfd that grows (never a pipe, which blocks when full), with its place in the env's slot
-// (FileMailbox): one file that the caller writes and all workers read, and one per worker that the caller
-// reads. An env has at most one letter in each direction, so each env has its own stretch of the file, and a
-// longer letter moves it to a stretch twice as long: the file stays within a small multiple of what the
-// letters need. put() is the sender's, before it hands the env over; take() the receiver's, while it has the
-// env. With the GIL.
+// In one process the object itself is kept (LocalMailbox). Between processes it travels as bytes (py_plain.h,
+// or a pickle where that does not do) in a letter file, a memfd that grows (never a pipe, which blocks when
+// full), with its place in the env's slot (FileMailbox): one file that the caller writes and all workers
+// read, and one per worker that the caller reads. An env has at most one letter in each direction, so each
+// env has its own stretch of the file, and a longer letter moves it to a stretch twice as long: the file
+// stays within a small multiple of what the letters need. put() is the sender's, before it hands the env
+// over; take() the receiver's, while it has the env. With the GIL.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -17,11 +17,14 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "cpp_core/arena.h"
 #include "cpp_core/py_errors.h"
+#include "cpp_core/py_plain.h"
 
 namespace envpool {
 
@@ -58,8 +61,12 @@ class FileMailbox final : public Mailbox {
       : arena_(arena), fd_(fd), place_(place), stretches_(arena.layout().num_envs) {}
 
   void put(uint32_t env, py::object object) override {
-    const py::bytes pickle = letters().attr("dumps")(object);
-    const std::string_view bytes = pickle;
+    py::bytes pickle;
+    std::string_view bytes = as_plain(object.ptr());
+    if (bytes.empty()) {
+      pickle = letters().attr("dumps")(object);
+      bytes = pickle;
+    }
     Stretch& stretch = stretches_[env];
     if (stretch.capacity < bytes.size()) {
       stretch = {end_, std::bit_ceil(bytes.size())};
@@ -75,14 +82,14 @@ class FileMailbox final : public Mailbox {
     Letter& letter = arena_.slot(env).*place_;
     if (letter.length == 0) return {};
     const Letter there = std::exchange(letter, Letter{});
-    const auto bytes = py::reinterpret_steal<py::object>(
-        PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(there.length)));
-    if (!bytes) throw py::error_already_set();
-    char* to = PyBytes_AS_STRING(bytes.ptr());
+    buffer_.resize(there.length);
     move_bytes(there.length, [&](size_t done) {
-      return pread(fd_, to + done, there.length - done, static_cast<off_t>(there.offset + done));
+      return pread(fd_, buffer_.data() + done, there.length - done, static_cast<off_t>(there.offset + done));
     });
-    return letters().attr("loads")(bytes);
+    if (buffer_.front() != kPlain) return letters().attr("loads")(py::bytes(buffer_));
+    auto object = py::reinterpret_steal<py::object>(PlainReader(std::string_view(buffer_).substr(1)).read());
+    if (!object) throw py::error_already_set();
+    return object;
   }
 
   void drop(uint32_t env) override { arena_.slot(env).*place_ = {}; }
@@ -92,6 +99,15 @@ class FileMailbox final : public Mailbox {
     uint64_t offset = 0;
     uint64_t capacity = 0;
   };
+
+  static constexpr char kPlain = 1;  // the first byte of a plain letter; that of a pickle is 0x80
+
+  // Empty: it is not plain. (A tuple is a failure, of which letters.py makes a parcel.)
+  std::string_view as_plain(PyObject* object) {
+    buffer_.assign(1, kPlain);
+    if (PyTuple_Check(object) || !PlainWriter(&buffer_).write(object)) return {};
+    return buffer_;
+  }
 
   static py::module_ letters() { return py::module_::import("envpool_wrap.letters"); }
 
@@ -111,6 +127,7 @@ class FileMailbox final : public Mailbox {
   Letter Slot::* const place_;
   std::vector<Stretch> stretches_;
   uint64_t end_ = 0;
+  std::string buffer_;
 };
 
 }  // namespace envpool

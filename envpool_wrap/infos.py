@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from envpool_protocol import _core
 from envpool_protocol.info_spec import masks_of
 from envpool_protocol.spec import Node, SpaceSpec
 
@@ -134,12 +135,12 @@ class DeclaredInfo:
 
 def batch_infos(infos: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
     """One dict for the whole batch from one dict, or None, per row."""
-    keys = dict.fromkeys(key for info in infos if info for key in info)
     batch: dict[str, Any] = {}
-    for key in keys:
-        mask = np.array([info is not None and key in info for info in infos])
-        values = [info[key] if info and key in info else None for info in infos]
-        batch[key] = _column(values, mask)
+    for key, numbers, mask in _core.info_columns(list(infos)):
+        if numbers is None:
+            values = [info[key] if info and key in info else None for info in infos]
+            numbers = _column(values, mask)
+        batch[key] = numbers
         batch[f"_{key}"] = mask
     return batch
 
