@@ -2,11 +2,13 @@
 
 The Python blocks of a document are one script, in which each line keeps its number. A block below
 `<!-- file: name.py -->` is a file of its own and is run before that script; one below
-`<!-- skip: reason -->` is not run. Of shell blocks the words are checked: make's targets and pip's extras.
+`<!-- skip: reason -->` is not run. A document that says `<!-- needs: module -->` is run by `make test-all`,
+where that module is installed. Of shell blocks the words are checked: make's targets and pip's extras.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from collections.abc import Iterator
@@ -22,7 +24,25 @@ BLOCK = re.compile(
     r"^(?:<!-- (?P<mark>\w+): *(?P<told>.*?) *-->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
 )
 
+NEEDS = re.compile(r"^<!-- needs: *(?P<module>[\w.]+) *-->$", re.M)
+
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def needs(document: str) -> list[str]:
+    """The modules that a document's Python blocks need beyond our own dependencies."""
+    return NEEDS.findall(document)
+
+
+every_runnable_document = pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(
+            path, marks=[pytest.mark.integration] * bool(needs(path.read_text("utf-8"))), id=path.name
+        )
+        for path in DOCUMENTS
+    ],
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +109,13 @@ def unknown_words(document: str) -> Iterator[str]:
                 yield from (f"the extra {extra}" for extra in sorted(named - extras))
 
 
-@every_document
+@every_runnable_document
 def test_python_blocks_run_in_order(document: Path, user: Newcomer) -> None:
-    run(document.read_text("utf-8"), f"{document.stem}_md.py", user)  # `gymnasium.py` would hide gymnasium
+    text = document.read_text("utf-8")
+    for module in needs(text):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    run(text, f"{document.stem}_md.py", user)  # `gymnasium.py` would hide gymnasium
 
 
 @every_document
@@ -148,6 +172,11 @@ def test_blocks_share_names_and_files_and_skipped_ones_are_not_run(user: Newcome
 def test_failing_block_fails_with_its_line_in_the_document(user: Newcomer) -> None:
     with pytest.raises(AssertionError, match=r'document\.py", line 20, in <module>'):
         run(TEXT.replace('== "helper"', '== "other"'), "document.py", user)
+
+
+def test_needs_of_a_document_are_missed() -> None:
+    assert needs(TEXT) == []
+    assert needs("# Title\n\n<!-- needs: torch -->\n<!-- needs: sb3.vec -->\n" + TEXT) == ["torch", "sb3.vec"]
 
 
 def test_failing_file_fails(user: Newcomer) -> None:
