@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -24,7 +23,7 @@ with warnings.catch_warnings():  # what these libraries say while they are impor
 
     from envpool_wrap.integrations.sb3 import SB3VecEnv
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("one_torch_thread")]
 PPO_STEPS = 98_304
 # Small networks and batches, on one thread: these tests are about what reaches them.
 QUICK: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "seed": 0, "device": "cpu"}
@@ -70,23 +69,13 @@ class Switches(gymnasium.Env[Any, Any]):
         return action, float(action.sum()), False, bool(action.all()), {}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on two, and other tests want the cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def cartpole(registry: None) -> str:
     return envpool_wrap.register("CartPole-v1")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_ppo_solves_cartpole(cartpole: str) -> None:
     env = SB3VecEnv(cartpole, num_envs=8, backend="process")
     settings: dict[str, Any] = {"n_steps": 32, "batch_size": 256, "n_epochs": 20, "gamma": 0.98}
