@@ -15,6 +15,8 @@ CONTENDERS: dict[str, type[Contender]] = {
     "gymnasium-async": peers.GymnasiumAsync,
     "sb3-dummy": peers.SB3Dummy,
     "sb3-subproc": peers.SB3Subproc,
+    "ours-sb3-inline": ours.SB3Inline,
+    "ours-sb3-process": ours.SB3Process,
     "torchrl": peers.TorchRL,
     "ray": peers.Ray,
     "puffer-serial": peers.PufferSerial,

@@ -1,4 +1,4 @@
-"""Our pools: one contender per backend."""
+"""Our pools: one contender per backend, and two as Stable-Baselines3 sees them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.contender import Contender, Rows
 from benchmarks.envs import Env
+from benchmarks.peers import SB3Dummy
 
 
 class Ours(Contender):
@@ -90,3 +91,25 @@ class Async(Ours):
         received = self.envs.recv()
         self.ids = received[-1]["env_id"]
         return received
+
+
+class SB3Inline(SB3Dummy):
+    """A pool as Stable-Baselines3's VecEnv, in the caller's thread."""
+
+    def make(self, env: Env, num_envs: int, workers: int) -> Any:
+        from envpool_protocol import EnvManager
+        from envpool_wrap.integrations.sb3 import SB3VecEnv
+
+        EnvManager.register_env(env.hooks)
+        return SB3VecEnv(env.task_id, num_envs=num_envs, **self.settings(workers))
+
+    def settings(self, workers: int) -> dict[str, Any]:
+        """Of the pool, besides the number of envs."""
+        return {"backend": "inline"}
+
+
+class SB3Process(SB3Inline):
+    """The same with the caller and child processes."""
+
+    def settings(self, workers: int) -> dict[str, Any]:
+        return {"backend": "process", "num_threads": workers}

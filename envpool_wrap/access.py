@@ -1,4 +1,4 @@
-"""What `call`, `get_attr`, `set_attr`, `render` and `env_is_wrapped` do to one env, on its worker.
+"""What `call`, `get_attr`, `set_attr`, `render`, `env_is_wrapped` and adapters do to one env, on its worker.
 
 Each is a frozen dataclass that is called with the env, so that it can be sent to another process. Attributes
 are looked for as Gymnasium does: in the outermost wrapper that has them.
@@ -87,6 +87,20 @@ class Read:
 
 
 @dataclass(frozen=True)
+class Has:
+    """Whether there is an `env.name`. The value stays where it is: a bound method is not sent anywhere."""
+
+    name: str
+
+    def __call__(self, env: Any) -> bool:
+        try:
+            read(env, self.name)
+        except AttributeError:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
 class Write:
     """`env.name = value`, in the wrapper that has the attribute, else in the outermost."""
 
@@ -122,6 +136,17 @@ class Render:
 
 
 @dataclass(frozen=True)
+class RenderMode:
+    """`env.render_mode`; `"rgb_array"` where `Render` needs none, None where there is nothing to render."""
+
+    def __call__(self, env: Any) -> Any:
+        if isinstance(env, EnvPoolProtocol):
+            overridden = type(env)._render_envpool is not EnvPoolProtocol._render_envpool
+            return "rgb_array" if overridden else None
+        return getattr(env, "render_mode", "rgb_array" if hasattr(env, "physics") else None)
+
+
+@dataclass(frozen=True)
 class IsWrapped:
     """Whether a wrapper of that class is around the env."""
 
@@ -129,3 +154,18 @@ class IsWrapped:
 
     def __call__(self, env: Any) -> bool:
         return any(isinstance(one, self.wrapper) for one in wrappers(env))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return IsWrappedIn, (self.wrapper.__module__, self.wrapper.__qualname__)
+
+
+@dataclass(frozen=True)
+class IsWrappedIn:
+    """The same in another process, by name: importing the class there, and all that it needs, may be slow."""
+
+    module: str
+    qualname: str
+
+    def __call__(self, env: Any) -> bool:
+        classes = (cls for one in wrappers(env) for cls in type(one).__mro__)
+        return any((cls.__module__, cls.__qualname__) == (self.module, self.qualname) for cls in classes)

@@ -56,12 +56,10 @@ class ListedInfos(Infos):
 
     def finish(self, info: dict[str, Any], rows: int) -> Any:
         unbatched = (info.rows if isinstance(info, _Unbatched) else None) or [None] * rows
-        listed: list[dict[str, Any]] = [dict(row) if row else {} for row in unbatched]
         columns = {key: column for key, column in info.items() if key != "players"}
-        for row, own in enumerate(listed):
-            for key, value in _row_of(columns, row).items():
-                own[key] = _merged(own.get(key), value)
-        return listed
+        if not columns:
+            return [dict(own) if own else {} for own in unbatched]
+        return [listed_row(own, columns, row) for row, own in enumerate(unbatched)]
 
     def widen(self, finished: Any, ids: Any, rows: int) -> dict[str, Any]:
         wide: list[Any] = [None] * rows
@@ -79,6 +77,12 @@ class _Unbatched(dict[str, Any]):
     def __init__(self, rows: Rows) -> None:
         super().__init__()
         self.rows = rows
+
+
+def listed_row(own: dict[str, Any] | None, columns: dict[str, Any], row: int) -> dict[str, Any]:
+    """A new dict of what the env returned, if anything, and of its row of an info in Gymnasium's layout."""
+    merged: dict[str, Any] = _merged(own or {}, _row_of(columns, row))
+    return merged
 
 
 def _merged(own: Any, added: Any) -> Any:

@@ -67,10 +67,11 @@ def _unpacked(packed: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _pickled(value: Any) -> bytes:
-    try:
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except Exception:  # lambdas, classes of __main__
-        import cloudpickle
+    with contextlib.suppress(Exception):  # lambdas, and whatever a foreign __reduce__ raises
+        data: bytes = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        if b"__main__" not in data:  # the receiver has another one
+            return data
+    import cloudpickle
 
-        data: bytes = cloudpickle.dumps(value)
-        return data
+    data = cloudpickle.dumps(value)
+    return data

@@ -203,13 +203,15 @@ class Pool:
             raise ActionError(f"{self._name}: {hint}")
         return [dict(one) if one else None for one in each]
 
-    def _finish(self, received: tuple[Any, ...], reset: bool) -> Any:
+    def _finish(self, received: tuple[Any, ...], reset: bool, face: Any = None) -> Any:
+        """The result in the shape of this pool, or of an adapter over it with `_infos` and `_pack`."""
+        face = self if face is None else face
         failures, rows = received[-1] or ((), None)
-        info = self._infos.start(rows)
+        info = face._infos.start(rows)
         self._declared(received, info)
         if self._episodes is not None:
             self._add_episodes(self._episodes, received, failures, rows, info)
-        result = self._pack(received, info, reset)
+        result = face._pack(received, info, reset)
         if failures:
             self._answer(failures, result)
         return result

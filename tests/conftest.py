@@ -178,3 +178,14 @@ def cold_user(tmp_path: Path, logging_compiler: Path) -> Newcomer:
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
     monkeypatch.setattr(EnvManager, "_sources", dict(EnvManager._sources))
+
+
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """Networks of tests are small: on more threads they are slower, much slower where tests share cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -323,7 +323,7 @@ def test_a_misspelt_choice_is_refused(arguments: list[str], capsys: pytest.Captu
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", [name for name in CONTENDERS if not name.startswith(("ours", "loop"))])
+@pytest.mark.parametrize("name", [name for name in CONTENDERS if name not in ("loop", *OURS)])
 def test_a_peer_returns_what_the_loop_returns(name: str, elsewhere: Path) -> None:
     if importlib.util.find_spec(CONTENDERS[name].needs) is None:
         pytest.skip(f"{CONTENDERS[name].needs} is not part of the extra `test`")

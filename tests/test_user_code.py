@@ -83,6 +83,25 @@ def test_class_made_in_a_function_with_what_it_closes_over(user: Newcomer) -> No
     assert user.run("use.py").replace("compiled", "cached") == CACHED + POOLED
 
 
+def test_what_the_script_defines_reaches_envs_that_live(user: Newcomer) -> None:
+    """Values to set, options, and classes to ask for: the worker's `__main__` is another."""
+    script = """
+    import gymnasium
+    import envpool_wrap
+    class Outer(gymnasium.Wrapper): pass
+    class Other(gymnasium.Wrapper): pass
+    class Level:
+        def __init__(self, number): self.number = number
+    env_fns = [lambda: Outer(gymnasium.make("CartPole-v1"))] * 2
+    with envpool_wrap.from_env_fns(env_fns, backend="process", caller_steps=False) as pool:
+        print(pool.env_is_wrapped(Outer), pool.env_is_wrapped(Other), pool.env_is_wrapped(gymnasium.Wrapper))
+        pool.set_attr("level", Level(3))
+        print(pool.get_attr("level.number"), *[type(level) is Level for level in pool.get_attr("level")])
+    """
+    expected = "[True, True] [False, False] [True, True]\n(3, 3) True True\n"
+    assert user.run(user.write("use.py", script)) == expected
+
+
 def test_global_state_of_the_script_is_that_of_the_time_of_make(user: Newcomer) -> None:
     state = MY_ENV.replace(
         "def _reset_envpool(self): self.t = self.start", "def _reset_envpool(self): self.t = LEVEL[0]"
