@@ -100,7 +100,7 @@ class SB3Inline(SB3Dummy):
         from envpool_protocol import EnvManager
         from envpool_wrap.integrations.sb3 import SB3VecEnv
 
-        EnvManager.register_env(env.hooks)
+        EnvManager.register_env(env.source)
         return SB3VecEnv(env.task_id, num_envs=num_envs, **self.settings(workers))
 
     def settings(self, workers: int) -> dict[str, Any]:
