@@ -52,6 +52,10 @@ inline std::vector<EnvpoolLeaf> state_leaves(EnvpoolDType reward, const EnvpoolL
   return leaves;
 }
 
+// Of a leaf in its block. Not a line each: in a small batch all workers write into every line that there is,
+// and each of them moves from core to core.
+inline constexpr size_t kLeafAlignment = 16;
+
 struct ArenaWords {
   alignas(kCacheLine) std::atomic<bool> stop;
   alignas(kCacheLine) std::atomic<uint64_t> next_row;  // async: rows given out so far, over all batches
@@ -89,8 +93,8 @@ struct Layout {
         action(std::move(action_leaves)),
         first_final(static_cast<uint32_t>(state.size())) {
     for (uint32_t leaf = kFirstObs; with_finals && leaf < first_final; ++leaf) state.push_back(state[leaf]);
-    block_bytes = place(state, batch, kCacheLine, &leaf_offsets);
-    scratch_bytes = place(state, 1, kCacheLine, &scratch_offsets);
+    block_bytes = align_up(place(state, batch, kLeafAlignment, &leaf_offsets), kCacheLine);
+    scratch_bytes = place(state, 1, kLeafAlignment, &scratch_offsets);
     action_bytes = place(action, 1, sizeof(int64_t), &action_offsets);
   }
 

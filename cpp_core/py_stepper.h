@@ -21,6 +21,9 @@
 #ifdef __GLIBCXX__
 #include <cxxabi.h>
 #endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include "cpp_core/module_abi.h"
 #include "cpp_core/py_mailbox.h"
@@ -41,6 +44,12 @@ template <typename Call>
   try {
     return call();
   } catch (const abi::__forced_unwind&) {
+#ifdef __SANITIZE_ADDRESS__
+    // The frames that were left that way have not taken back their red zones; what is called from here on
+    // would lie over them.
+    constexpr size_t left = 256 << 10;
+    __asan_unpoison_memory_region(static_cast<char*>(__builtin_frame_address(0)) - left, left);
+#endif
     for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
   }
 #else
@@ -227,11 +236,12 @@ class PyStepper final : public Stepper {
       std::memset(call->leaf(call, kFirstObs + module_->num_obs + leaf), 0,
                   static_cast<size_t>(module_->info[leaf].nbytes));
     }
-    if (!watch_) return outlive_python([&] { return function(call); });
+    const auto call_env = [&] { return outlive_python([&] { return function(call); }); };
+    if (!watch_) return call_env();
     return outlive_python([&] {
       try {
         const RandomWatch::Before before = watch_->before(id, claim.steps());
-        const EnvpoolHook failed = function(call);
+        const EnvpoolHook failed = call_env();
         if (failed == kNoHook) watch_->after(id, before);
         return failed;
       } catch (py::error_already_set& error) {

@@ -55,8 +55,9 @@ void check_layout(const Layout& layout) {
   CHECK_EQ(layout.leaf_offsets.size(), layout.state.size());
   for (size_t i = 0; i < layout.state.size(); ++i) {
     const auto bytes = static_cast<size_t>(layout.state[i].nbytes);
-    block.push_back({layout.leaf_offsets[i], layout.batch_size * bytes, kCacheLine, layout.state[i].name});
-    scratch.push_back({layout.scratch_offsets[i], bytes, kCacheLine, layout.state[i].name});
+    block.push_back(
+        {layout.leaf_offsets[i], layout.batch_size * bytes, kLeafAlignment, layout.state[i].name});
+    scratch.push_back({layout.scratch_offsets[i], bytes, kLeafAlignment, layout.state[i].name});
   }
   check_parts(block, layout.block_bytes);
   check_parts(scratch, layout.scratch_bytes);
