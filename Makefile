@@ -47,7 +47,7 @@ format: $(VENV)/dev.stamp
 
 # The site, in build/site. A dead link, a page that the navigation lacks, or a name that is gone fails.
 docs: $(VENV)/docs.stamp
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 cpp: $(CPP)
 
