@@ -28,7 +28,6 @@ BLOCK = re.compile(
 NEEDS = re.compile(r"^<!-- needs: *(?P<modules>.*?) *-->$", re.M)
 
 
-
 def name_of(path: Path) -> str:
     """Such as `docs/faces/gym.md`: several folders have a page of the same name."""
     return path.relative_to(ROOT).as_posix()
