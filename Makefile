@@ -45,9 +45,10 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
 
-# The site, in build/site. A dead link, a page that the navigation lacks, or a name that is gone fails.
+# The site, in build/site. A dead link, a page that the navigation lacks, or a name that is gone fails;
+# with --quiet, mkdocs would not count the warnings that --strict is about.
 docs: $(VENV)/docs.stamp
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 cpp: $(CPP)
 
