@@ -18,7 +18,8 @@ IN_PARALLEL = -n $(TEST_PROCESSES) --dist worksteal
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 CPP := cpp-default cpp-asan cpp-tsan
-.PHONY: demo test test-all lint format cpp $(CPP) pytest free-threaded sanitize-python count-instructions wheel-test clean
+.PHONY: demo test test-all lint format docs cpp $(CPP) pytest free-threaded sanitize-python count-instructions
+.PHONY: wheel-test clean
 .PHONY: bench bench-all bench-free-threaded bench-cpp
 .DELETE_ON_ERROR:
 
@@ -43,6 +44,11 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CXX_FILES)
+
+# The site, in build/site. A dead link, a page that the navigation lacks, or a name that is gone fails;
+# with --quiet, mkdocs would not count the warnings that --strict is about.
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 cpp: $(CPP)
 

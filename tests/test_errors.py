@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import inspect
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,7 @@ from envpool_protocol.errors import (
     nearest,
 )
 
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
 BUILTINS = {
     "ProtocolError": TypeError,
     "SpecError": ValueError,
@@ -73,6 +76,12 @@ def test_caller_who_does_not_know_the_tree_catches_it_as_the_builtin(name: str) 
 
 def test_every_error_is_caught_by_the_base() -> None:
     assert all(issubclass(cls, EnvPoolError) for cls in classes().values())
+
+
+def test_page_says_of_every_error_when_it_comes_and_what_to_do() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", PAGE.read_text("utf-8"), re.M)
+    assert sorted(name for name, when, what in rows) == sorted(set(classes()) - {"EnvPoolError"})
+    assert "`EnvPoolError` is the base" in PAGE.read_text("utf-8")
 
 
 def test_unknown_env_error_shows_its_message_without_keyerrors_quotes() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 import envpool_protocol
 import envpool_wrap
 
+REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 HEAVY = ("torch", "jax", "ray", "gym", "gymnasium", "jinja2", "pybind11", "cloudpickle", "filelock", "dm_env")
 
 
@@ -25,6 +28,21 @@ def test_all_lists_what_is_exported_and_nothing_else(package: ModuleType) -> Non
     seen = {name for name in dir(package) if not name.startswith("_")}
     modules = {name for name in seen if inspect.ismodule(getattr(package, name))}
     assert seen - modules == {name for name in package.__all__ if not name.startswith("_")}
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    told = {
+        name
+        for page in REFERENCE.glob("*.md")
+        for name in re.findall(r"^::: ([\w.]+)$", page.read_text("utf-8"), re.M)
+    }
+    public = {
+        f"{package.__name__}.{name}"
+        for package in (envpool_protocol, envpool_wrap)
+        for name in package.__all__
+        if not name.startswith("_")
+    }
+    assert public - told == set()
 
 
 def test_names_that_the_seed_readme_imports_are_where_it_imports_them_from() -> None:

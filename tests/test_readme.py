@@ -27,7 +27,13 @@ BLOCK = re.compile(
 
 NEEDS = re.compile(r"^<!-- needs: *(?P<modules>.*?) *-->$", re.M)
 
-every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+def name_of(path: Path) -> str:
+    """Such as `docs/faces/gym.md`: several folders have a page of the same name."""
+    return path.relative_to(ROOT).as_posix()
+
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 
 
 def needs(document: str) -> list[str]:
@@ -39,7 +45,7 @@ every_runnable_document = pytest.mark.parametrize(
     "document",
     [
         pytest.param(
-            path, marks=[pytest.mark.integration] * bool(needs(path.read_text("utf-8"))), id=path.name
+            path, marks=[pytest.mark.integration] * bool(needs(path.read_text("utf-8"))), id=name_of(path)
         )
         for path in DOCUMENTS
     ],
