@@ -10,18 +10,19 @@ from envpool_protocol.compiler import find_compiler
 from envpool_protocol.errors import BuildError
 
 HERE = Path(__file__).parent
+ENVS = ["CartPole_wrap", "MyEnv_wrap"]
 STEPS = 300
 
 try:
     raise SystemExit(f"there is a compiler: {find_compiler()}")
 except BuildError:
-    print("no compiler")
+    print("no compiler", flush=True)
 
 subprocess.run(["sha256sum", "--check", "--ignore-missing", "SHA256SUMS"], cwd=HERE, check=True)
 
-tasks = envpool_wrap.list_all_envs()
-print("envs:", *tasks)
-for task_id in tasks:
+if (found := envpool_wrap.list_all_envs()) != ENVS:
+    raise SystemExit(f"expected {ENVS}, found {found}")
+for task_id in ENVS:
     for backend in ("inline", "thread", "process"):
         with envpool_wrap.make(task_id, "gym", num_envs=4, num_threads=2, backend=backend) as pool:
             if "prebuilt" in repr(pool):
