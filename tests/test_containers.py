@@ -1,4 +1,4 @@
-"""docker/Dockerfile, built without a Docker daemon: its envs run without a compiler, and come out the same twice."""
+"""docker/Dockerfile, built without a Docker daemon: its envs run without a compiler; twice gives the same."""
 
 from __future__ import annotations
 
