@@ -19,7 +19,7 @@ FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 CPP := cpp-default cpp-asan cpp-tsan
 .PHONY: demo test test-all lint format docs cpp $(CPP) pytest free-threaded sanitize-python count-instructions
-.PHONY: wheel-test clean
+.PHONY: wheel-test container clean
 .PHONY: bench bench-all bench-free-threaded bench-cpp
 .DELETE_ON_ERROR:
 
@@ -106,6 +106,11 @@ wheel-test: $(VENV)/dev.stamp
 	  "import envpool_protocol as p; assert 'site-packages' in p.__file__, p.__file__; print('testing', p.__file__)"
 	cd build/wheel/elsewhere && ../venv/bin/python -m pytest $(IN_PARALLEL) \
 	  $(WHEEL_TESTS:%="$(CURDIR)/tests/test_%.py") -p no:cacheprovider -m "not integration and not slow" $(PYTEST_ARGS)
+
+# docker/Dockerfile without a Docker daemon, and a check of what it made. Needs root.
+container:
+	tools/container-build envpool-wrapper
+	tools/container-build --run envpool-wrapper
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .nox

@@ -50,6 +50,12 @@ def test_later_record_replaces_the_earlier_one_and_leaves_no_other_file(folder: 
     assert loaded is not None and loaded.key == "2"
 
 
+def test_record_may_be_read_by_whoever_may_read_the_module(folder: Path) -> None:
+    """An image is built by root and run by somebody else."""
+    records.save(record())
+    assert (folder / "Counting_wrap.json").stat().st_mode & 0o777 == 0o644
+
+
 def test_failed_save_keeps_the_old_record_and_leaves_no_temporary_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
