@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.envs import ENVS, Env
 from benchmarks.loop import Loop
-from benchmarks.turns import Turn, run_for
+from envpool_wrap.tuning.turns import Turn, run_for
 
 _SOURCE = Path(__file__).parent / "cpp" / "bare_calls.cc"
 _HOOKS = ("_step_envpool", "_reset_envpool", "_done_envpool", "_make_obs_envpool", "_reward_envpool")
