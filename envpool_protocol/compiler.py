@@ -76,7 +76,7 @@ def _version(command: tuple[str, ...], _mtime: int) -> str:
     return said.stdout.partition("\n")[0]
 
 
-def _tool(name: str) -> str:
+def tool_path(name: str) -> str:
     """The program `name` from the Python package of that name, else from the path."""
     spec = importlib.util.find_spec(name)
     for folder in spec.submodule_search_locations or () if spec else ():
@@ -113,15 +113,15 @@ def compile_module(
     import pybind11
 
     configure = [
-        *(_tool("cmake"), "-S", str(sources), "-B", str(build), "-G", "Ninja"),
-        f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}",
+        *(tool_path("cmake"), "-S", str(sources), "-B", str(build), "-G", "Ninja"),
+        f"-DCMAKE_MAKE_PROGRAM={tool_path('ninja')}",
         f"-DCMAKE_CXX_COMPILER={';'.join((compiler.path, *compiler.arguments))}",
         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         f"-DPython_EXECUTABLE={sys.executable}",
         f"-DENVPOOL_INCLUDE={include_dir}",
     ]
     output: list[str] = []
-    for command in (configure, [_tool("cmake"), "--build", str(build)]):
+    for command in (configure, [tool_path("cmake"), "--build", str(build)]):
         if _run(command, output, report) != 0:
             message = f"{module} did not compile; the sources are in {sources}\n{_tail(output)}"
             raise BuildError(message, "".join(output), sources)

@@ -91,10 +91,11 @@ def _path(task_id: str) -> Path:
 
 def task_ids() -> list[str]:
     """All task ids with a readable record, sorted. A broken file is skipped with a warning."""
-    return sorted(record.task_id for record in _all())
+    return sorted(record.task_id for record in all_records())
 
 
-def _all() -> Iterator[Record]:
+def all_records() -> Iterator[Record]:
+    """All that can be read, by the names of their files. A broken file is skipped with a warning."""
     for path in sorted((home() / "records").glob("*.json")):
         try:
             yield _read(path)
