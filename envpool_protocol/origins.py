@@ -162,7 +162,8 @@ def _lookup(module: ModuleType, qualname: str) -> Any:
 def _load_target(origin: Origin) -> Any:
     if origin.pickle is not None:
         return _unpickled(origin.pickle)
-    assert origin.file is not None  # so it was written
+    if origin.file is None:
+        return _lookup(importlib.import_module(origin.module), origin.qualname)
     file, main = Path(origin.file), sys.modules.get("__main__")
     if main is not None and Path(getattr(main, "__file__", None) or "").resolve() == file:
         with contextlib.suppress(AttributeError):

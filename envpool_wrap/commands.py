@@ -10,7 +10,7 @@ import contextlib
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +28,7 @@ from envpool_wrap import registry
 from envpool_wrap.backends import cores
 from envpool_wrap.tables import table
 from envpool_wrap.tuning.contest import hold
-from envpool_wrap.tuning.progress import part, progress_bar
+from envpool_wrap.tuning.progress import Advance, part, progress_bar
 from envpool_wrap.tuning.report import as_table
 from envpool_wrap.tuning.tune import tune as tune_env
 
@@ -100,14 +100,28 @@ def generate(
 ) -> None:
     """Generate the module of an env."""
     with _reported(debug), progress_bar() as advance:
-
-        def report(line: str) -> None:
-            step = re.match(r"\[(\d+)/(\d+)\]", line)
-            advance(f"compiling {target}", int(step[1]) / int(step[2]) if step else 0.0)
-
+        report = _compiling(target, advance)
         made = CppWrapperGenerator.generate_envpool_wrap(_env(target), force=force, report=report)
         how = "was there already" if made.cached else f"compiled in {made.seconds:.1f} s"
         _show({**vars(made), "path": str(made.path)}, f"{made.task_id}: {how}\n{made.path}", as_json)
+
+
+@app.command()
+def wheel(
+    target: Target,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to put it in.")],
+    version: Annotated[str, typer.Option(help="Of the wheel.")] = "0.1.0",
+    requires: Annotated[
+        list[str] | None, typer.Option(help="What the env imports, such as 'torch>=2.4'; may be given again.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Build a wheel of an env, for machines without a compiler."""
+    with _reported(debug), progress_bar() as advance:
+        env = _env(target)
+        made = CppWrapperGenerator.build_wheel(env, out, version, requires or (), _compiling(target, advance))
+        _show({"path": str(made)}, str(made), as_json)
 
 
 @app.command()
@@ -220,6 +234,16 @@ def _env(target: str) -> Any:
     if target.endswith(".py"):
         raise RegistrationError(f"{target}: which class? Write {target}:MyEnv")
     return target
+
+
+def _compiling(target: str, advance: Advance) -> Callable[[str], None]:
+    """Reads Ninja's progress."""
+
+    def report(line: str) -> None:
+        step = re.match(r"\[(\d+)/(\d+)\]", line)
+        advance(f"compiling {target}", int(step[1]) / int(step[2]) if step else 0.0)
+
+    return report
 
 
 def _show(values: Any, text: str, as_json: bool) -> None:

@@ -180,8 +180,9 @@ def _stale(record: records.Record, source: Source) -> str:
     if why := outdated(record):
         return why
     now, then = origins.origin_of(source), record.origin
-    here, there = ((at.file, at.qualname, at.digest, at.kwargs) for at in (now, then))
-    if (now.file is not None and here == there) or source.describe().to_json() == record.description:
+    here, there = ((at.qualname, at.digest, at.kwargs) for at in (now, then))
+    same_file = now.file is not None and then.file in (now.file, None)  # None: an installed package's
+    if (same_file and here == there) or source.describe().to_json() == record.description:
         return ""
     return f"{source.label} changed its spaces or hooks since then"
 

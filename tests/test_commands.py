@@ -169,6 +169,16 @@ def test_refused_compilation_is_two_lines_and_a_problem(
     assert len(done.stderr.splitlines()) == 2
 
 
+# wheel
+
+
+def test_wheel_is_built_from_a_file(run: Any, my_env: Path, own_home: Path, tmp_path: Path) -> None:
+    words = ("wheel", f"{my_env}:MyEnv", tmp_path / "out", "--version", "1.3", "--requires", "numpy>=1")
+    path = Path(json.loads(run(*words, "--json").stdout)["path"])
+    assert path.is_file() and path.name.startswith("envpool_wrap_myenv-1.3-")
+    assert "error: version: 'x'; expected such as '0.1.0'" in run(*words[:4], "x", code=2).stderr
+
+
 # bench, tune
 
 
