@@ -111,11 +111,13 @@ def test_unknown_env_bad_settings_and_times_are_refused_before_anything_is_made(
     name = task_id(envs.Counting)
     with pytest.raises(UnknownEnvError, match=r"Couting_wrap.*Counting_wrap"):
         envpool_wrap.tune("Couting_wrap")
-    for seconds in (0, -1, True, float("nan")):
+    for seconds in (0, -1, True, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match=r"seconds=.*: expected a number above 0"):
             envpool_wrap.tune(name, seconds=seconds)
     with pytest.raises(ConfigError, match="num_envs=0: expected an int of at least 1"):
         envpool_wrap.tune(name, 0)
+    with pytest.raises(ConfigError, match="batch_size=4 without num_envs; give both, or neither"):
+        envpool_wrap.tune(name, batch_size=4)
     with pytest.raises(ConfigError, match="unknown setting 'bakend'"):
         envpool_wrap.tune(name, bakend="inline")
     with pytest.raises(ConfigError, match="env_type='gim'"):

@@ -16,7 +16,7 @@ from envpool_wrap.tuning.recording import Contest, EnvTimings, Machine, Recordin
 # A backend that needs more has to be faster by this factor: less is not worth it, nor told from noise.
 WORTH_IT = 1.1
 # An asynchronous pool by this one: the caller's code has to be written for it.
-_ASYNC_WORTH_IT = 1.25
+_ASYNC_WORTH_IT = 1.2
 # Below, two threads still gain something beside each other.
 _MOSTLY_HELD = 0.6
 # Workers of a synchronous pool that work for less of the time than this are worth an asynchronous one.
@@ -145,8 +145,8 @@ def _is_async(trial: Trial) -> bool:
 
 def _env_in_words(env: EnvTimings) -> Iterator[str]:
     step = env.step_us
-    tail = f"the median {time(step['p50'])}, 99 % below {time(step['p99'])}"
-    yield f"a step takes {time(step['mean'])} ({tail})"
+    tail = f"the median {duration(step['p50'])}, 99 % below {duration(step['p99'])}"
+    yield f"a step takes {duration(step['mean'])} ({tail})"
 
 
 def _why(recording: Recording, contest: Contest, trial: Trial) -> Iterator[str]:
@@ -173,13 +173,14 @@ def _why_inline(env: EnvTimings, machine: Machine, contest: Contest) -> str:
         return "one env: there is nothing to share out; use inline"
     if machine.cores == 1:
         return "one core: nothing can run side by side; use inline"
-    if len(contest.finished) == 1 and env.cannot_travel:
-        return f"the env cannot go to another process ({env.cannot_travel}); use inline"
+    if env.cannot_travel:
+        threads = ", and threads brought nothing" if len(contest.finished) > 1 else ""
+        return f"the env cannot go to another process ({env.cannot_travel}){threads}; use inline"
     if len(contest.finished) == 1:
         return "no other backend could be tried; use inline"
     if env.step_us["mean"] < _CHEAP_STEP_US:
-        return f"steps take {time(env.step_us['mean'])}: a hand-over costs more; use inline"
-    return f"other backends brought less than {WORTH_IT - 1:.0%} more on these cores; use inline"
+        return f"steps take {duration(env.step_us['mean'])}: a hand-over costs more; use inline"
+    return f"other backends brought less than {percent(WORTH_IT - 1)} more on these cores; use inline"
 
 
 def _why_thread(env: EnvTimings, machine: Machine, contest: Contest) -> str:
@@ -187,7 +188,7 @@ def _why_thread(env: EnvTimings, machine: Machine, contest: Contest) -> str:
         return "this Python has no GIL: threads step side by side, and need no other process"
     holds = env.holds_gil
     if holds is not None and holds < 0.5:
-        return f"your env releases the GIL for {1 - holds:.0%} of its step: threads"
+        return f"your env releases the GIL for {percent(1 - holds)} of its step: threads"
     travel = f"the env cannot go to another process ({env.cannot_travel}): " if env.cannot_travel else ""
     return f"{travel}threads were faster than one"
 
@@ -197,11 +198,10 @@ def _why_process(env: EnvTimings, machine: Machine, contest: Contest) -> str:
     if not machine.gil:
         return "processes were faster than threads, though this Python has no GIL"
     if holds is None or holds >= _MOSTLY_HELD:
-        told = "" if holds is None else f" for {holds:.0%} of their time"
+        told = "" if holds is None else f" for {percent(holds)} of their time"
         return f"steps hold the GIL{told}, so threads would wait for each other: processes"
-    return (
-        f"processes were faster than threads, though the env releases the GIL for {1 - holds:.0%} of its step"
-    )
+    released = percent(1 - holds)
+    return f"processes were faster than threads, though the env releases the GIL for {released} of its step"
 
 
 def _why_async(env: EnvTimings, trial: Trial) -> str:
@@ -209,7 +209,7 @@ def _why_async(env: EnvTimings, trial: Trial) -> str:
     if slow:
         names = f"{len(slow)} of {env.num_envs} envs are slow"
         return f"{names}: async with batch_size {rows} does not wait for them"
-    waits = f"workers would wait for each other for {1 - env.balance:.0%} of a synchronous step"
+    waits = f"workers would wait for each other for {percent(1 - env.balance)} of a synchronous step"
     return f"steps are uneven, and {waits}: async with batch_size {rows}, the envs that finish first"
 
 
@@ -220,9 +220,9 @@ def _warnings(recording: Recording, contest: Contest, trial: Trial) -> Iterator[
     if env.reset_us > _LONG_RESET * env.step_us["mean"]:
         times = env.reset_us / env.step_us["mean"]
         others = "" if _is_async(trial) else ": the others of its batch wait for it"
-        yield f"a reset takes {times:.0f} × a step ({time(env.reset_us)}){others}"
+        yield f"a reset takes {times:.0f} × a step ({duration(env.reset_us)}){others}"
     elif env.reset_share > _MUCH_RESET:
-        yield f"resets take {env.reset_share:.0%} of the time: episodes are short"
+        yield f"resets take {percent(env.reset_share)} of the time: episodes are short"
     if env.obs_bytes * contest.num_envs > _BIG_BATCH:
         size = env.obs_bytes * contest.num_envs / 2**20
         yield f"the observations of a batch are {size:,.0f} MB: keep few of them, or use fewer envs"
@@ -233,7 +233,7 @@ def _warnings(recording: Recording, contest: Contest, trial: Trial) -> Iterator[
         fast = max(contest.loop.rates) / min(contest.loop.rates)
         yield f"the loop was {fast:.1f} × as fast in some rounds as in others: this machine is not quiet"
     if recording.machine.cores > 1 and env.cores_worth and median(env.cores_worth) < _RESTLESS:
-        yield f"a second core was worth {median(env.cores_worth) - 1:.0%} of one: others use it"
+        yield f"a second core was worth {percent(median(env.cores_worth) - 1)} of one: others use it"
     for failed in (one for one in contest.trials if one.failure):
         yield f"{failed.name} could not be tried: {failed.failure}"
     if _is_async(trial):
@@ -252,9 +252,14 @@ def _auto(contest: Contest, trial: Trial) -> str:
     return f"{choice}, which came to {Spread.of(auto.over(trial)).median:.2f} of what is recommended"
 
 
-def time(microseconds: float) -> str:
+def duration(microseconds: float) -> str:
     """In a unit that suits it."""
     for unit, size in (("s", 1e6), ("ms", 1e3)):
         if microseconds >= size:
             return f"{microseconds / size:.3g} {unit}"
     return f"{microseconds:.2g} µs" if microseconds < 10 else f"{microseconds:.0f} µs"
+
+
+def percent(share: float) -> str:
+    """Of 1."""
+    return f"{100 * share:.0f} %"

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from envpool_wrap.tables import table
-from envpool_wrap.tuning.advice import time
+from envpool_wrap.tuning.advice import duration, percent
 from envpool_wrap.tuning.recording import LOOP, Contest, Recording, Spread
 
 _HEADER = ("envs", "backend", "× loop", "steps/s", "CPU, µs/step", "memory, MB")
@@ -104,15 +104,15 @@ def draw(title: str, contests: Sequence[Contest], file: Path) -> Path:
 def _env_line(recording: Recording) -> str:
     env = recording.env
     holds = env.holds_gil
-    gil = "cannot be told" if holds is None else f"{holds:.0%}"
+    gil = "cannot be told" if holds is None else f"{percent(holds)}"
     if not recording.machine.gil:
         gil = "none: this Python has no GIL"
     facts = [
-        f"step: mean {time(env.step_us['mean'])}, "
-        + ", ".join(f"{key} {time(env.step_us[key])}" for key in ("p50", "p90", "p99", "max")),
-        f"reset: {time(env.reset_us)}, {env.reset_share:.0%} of the time",
+        f"step: mean {duration(env.step_us['mean'])}, "
+        + ", ".join(f"{key} {duration(env.step_us[key])}" for key in ("p50", "p90", "p99", "max")),
+        f"reset: {duration(env.reset_us)}, {percent(env.reset_share)} of the time",
         f"share of a step that holds the GIL: {gil}",
-        f"balance of {env.workers} workers: {env.balance:.0%}",
+        f"balance of {env.workers} workers: {percent(env.balance)}",
         f"observation: {env.obs_bytes:,} bytes",
         f"to another process: {env.cannot_travel or 'yes'}",
         f"cores: {recording.machine.cores}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,8 +51,10 @@ def tune(
     """
     registry.refuse_pools("tune()")
     registry.face_of(env_type)
-    if isinstance(seconds, bool) or not seconds > 0:
+    if isinstance(seconds, bool) or not 0 < seconds < math.inf:
         raise ConfigError(f"seconds={seconds!r}: expected a number above 0")
+    if num_envs is None and config.get("batch_size"):
+        raise ConfigError(f"batch_size={config['batch_size']} without num_envs; give both, or neither")
     PoolConfig.of({**config, **({} if num_envs is None else {"num_envs": num_envs})})
     source = EnvManager.source(env)
     task_id = source.task_id
