@@ -92,7 +92,7 @@ build/handover: benchmarks/cpp/handover.cc $(wildcard cpp_core/*.h)
 	$(CXX) -std=c++20 -O3 -DNDEBUG -Wall -Wextra -Werror -I. -pthread -o $@ $<
 
 # What may differ between the checkout and a wheel: files that are found, compiled or started, and what is exported.
-WHEEL_TESTS := building compiler examples generator processes public_names readme resources \
+WHEEL_TESTS := audit building compiler doctor examples generator processes public_names readme resources wheels \
   pool gym_face gymnasium_face dm_face
 
 # Builds the wheel out of the sdist, and tests it where the checkout cannot be imported by accident.
@@ -104,7 +104,8 @@ wheel-test: $(VENV)/dev.stamp
 	mkdir build/wheel/elsewhere
 	cd build/wheel/elsewhere && ../venv/bin/python -c \
 	  "import envpool_protocol as p; assert 'site-packages' in p.__file__, p.__file__; print('testing', p.__file__)"
-	cd build/wheel/elsewhere && ../venv/bin/python -m pytest $(IN_PARALLEL) \
+	cd build/wheel/elsewhere && ENVPOOL_WRAP_WHEEL="$$(echo $(CURDIR)/build/wheel/*.whl)" \
+	  ../venv/bin/python -m pytest $(IN_PARALLEL) \
 	  $(WHEEL_TESTS:%="$(CURDIR)/tests/test_%.py") -p no:cacheprovider -m "not integration and not slow" $(PYTEST_ARGS)
 
 # docker/Dockerfile without a Docker daemon, and a check of what it made. Needs root.

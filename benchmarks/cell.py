@@ -24,7 +24,7 @@ from benchmarks.envs import ENVS
 from benchmarks.limits import Bare, Ceiling, Memcpy
 from benchmarks.loop import Loop
 from benchmarks.meters import Tree
-from benchmarks.turns import Turn
+from envpool_wrap.tuning.turns import Turn, in_rounds
 
 BINS_PER_OCTAVE = 4  # of the latency histogram
 
@@ -109,14 +109,12 @@ class Cell:
     ) -> dict[str, list[Turn]]:
         """In each round all of them, every other time in the opposite order."""
         taken: dict[str, list[Turn]] = {name: [] for name in turns}
-        names = list(turns)
         if contender.restless:
             turns = {
                 name: turn if name == "contender" else _stopped(tree, turn) for name, turn in turns.items()
             }
-        for number in range(self.rounds):
-            for name in names if number % 2 == 0 else reversed(names):
-                taken[name].append(turns[name]())
+        for name, turn in in_rounds(turns, self.rounds):
+            taken[name].append(turn)
         return taken
 
 

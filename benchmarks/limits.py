@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.envs import ENVS, Env
 from benchmarks.library import build
 from benchmarks.loop import Loop
-from benchmarks.turns import Turn, run_for
+from envpool_wrap.tuning.turns import Turn, run_for
 
 _WORDS = 4096  # bytes that the processes of a ceiling share
 _HOOKS = ("_step_envpool", "_reset_envpool", "_done_envpool", "_make_obs_envpool", "_reward_envpool")

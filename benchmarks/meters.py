@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 import psutil
 
-from benchmarks.turns import Turn, run_for
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of all threads of a process so far, to the nanosecond; 0 if it has ended.
-
-    psutil's figures come in hundredths of a second, too coarse for short rounds. The clock's number is that
-    of clock_getcpuclockid(3).
-    """
-    with contextlib.suppress(OSError):
-        return time.clock_gettime((~pid << 3) | 2)
-    return 0.0
-
-
-def pss_bytes(pid: int) -> int:
-    """Proportional set size: each page divided by how many processes share it. 0 if it has ended."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+from envpool_wrap.tuning.meters import cpu_seconds, pss_bytes
+from envpool_wrap.tuning.turns import Turn, take_turn
 
 
 class Tree:
@@ -54,20 +33,11 @@ class Tree:
 
     def turn(self, run: Callable[[int], object], rows: int, seconds: float) -> Turn:
         """Let `run`, which steps `rows` envs each time, run for so long."""
-        pids = self.pids()
-        before = _cpu(pids)
-        times, elapsed = run_for(run, seconds)
-        used = _cpu(pids) - before
-        steps = times * rows
-        return Turn(steps / elapsed, used / steps * 1e6)
+        return take_turn(run, rows, seconds, self.pids())
 
     def idle_percent(self, seconds: float) -> float:
         """CPU time while this process sleeps, in percent of one core."""
         pids = self.pids()
-        before, start = _cpu(pids), time.perf_counter()
+        before, start = sum(map(cpu_seconds, pids)), time.perf_counter()
         time.sleep(seconds)
-        return 100 * (_cpu(pids) - before) / (time.perf_counter() - start)
-
-
-def _cpu(pids: Iterable[int]) -> float:
-    return sum(map(cpu_seconds, pids))
+        return 100 * (sum(map(cpu_seconds, pids)) - before) / (time.perf_counter() - start)

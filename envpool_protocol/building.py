@@ -92,7 +92,7 @@ def _compile_and_publish(
         try:
             built = compiler.compile_module(module, work, build, resources.include_dir(), tool, report)
         except BuildError as error:
-            raise _with_kept_sources(error, work, folder) from None
+            raise with_kept_sources(error, work, folder.name) from None
         built.replace(work / built.name)
         shutil.rmtree(build)
         work.chmod(0o755)  # mkdtemp's folders are private
@@ -101,8 +101,9 @@ def _compile_and_publish(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _with_kept_sources(error: BuildError, work: Path, folder: Path) -> BuildError:
-    kept = records.home() / "failed" / folder.name
+def with_kept_sources(error: BuildError, work: Path, name: str) -> BuildError:
+    """`error`, with the sources of the folder `work`, which will be gone, kept below the home folder."""
+    kept = records.home() / "failed" / name
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(work, kept, ignore=shutil.ignore_patterns("build"))
     return BuildError(

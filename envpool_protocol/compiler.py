@@ -18,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def _version(command: tuple[str, ...], _mtime: int) -> str:
     return said.stdout.partition("\n")[0]
 
 
-def _tool(name: str) -> str:
+def tool_path(name: str) -> str:
     """The program `name` from the Python package of that name, else from the path."""
     spec = importlib.util.find_spec(name)
     for folder in spec.submodule_search_locations or () if spec else ():
@@ -113,25 +113,36 @@ def compile_module(
     import pybind11
 
     configure = [
-        *(_tool("cmake"), "-S", str(sources), "-B", str(build), "-G", "Ninja"),
-        f"-DCMAKE_MAKE_PROGRAM={_tool('ninja')}",
+        *(tool_path("cmake"), "-S", str(sources), "-B", str(build), "-G", "Ninja"),
+        f"-DCMAKE_MAKE_PROGRAM={tool_path('ninja')}",
         f"-DCMAKE_CXX_COMPILER={';'.join((compiler.path, *compiler.arguments))}",
         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         f"-DPython_EXECUTABLE={sys.executable}",
         f"-DENVPOOL_INCLUDE={include_dir}",
     ]
     output: list[str] = []
-    for command in (configure, [_tool("cmake"), "--build", str(build)]):
-        if _run(command, output, report) != 0:
-            message = f"{module} did not compile; the sources are in {sources}\n{_tail(output)}"
+    for command in (configure, [tool_path("cmake"), "--build", str(build)]):
+        if run_tool(command, output, report) != 0:
+            message = f"{module} did not compile; the sources are in {sources}\n{tail(output)}"
             raise BuildError(message, "".join(output), sources)
     return build / extension_name(module)
 
 
-def _run(command: list[str], output: list[str], report: Callable[[str], None]) -> int:
-    """Run a tool in a process group of its own, so that the compilers it started end with it."""
+def run_tool(
+    command: list[str],
+    output: list[str],
+    report: Callable[[str], None],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Run a tool in a process group of its own, so that the compilers it started end with it.
+
+    Its exit code; what it prints is added to `output`, and given to `report`, line by line.
+    """
     with subprocess.Popen(
         command,
+        cwd=cwd,
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -163,5 +174,6 @@ def _end(tool: subprocess.Popen[str]) -> None:
         os.killpg(tool.pid, signal.SIGTERM)  # not KILL: Ninja ends its compilers, which it puts elsewhere
 
 
-def _tail(output: list[str], lines: int = 40) -> str:
+def tail(output: list[str], lines: int = 40) -> str:
+    """The end of what tools printed."""
     return "".join(output[-lines:]).rstrip()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +143,11 @@ def render(description: Description) -> dict[str, str]:
     Raises:
         SpecError: a Dict key is not text that C++ can hold.
     """
+    return filled(TEMPLATES, _template_values(description))
+
+
+def filled(templates: Iterable[str], values: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of templates, by their names without `.jinja`."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -153,8 +158,7 @@ def render(description: Description) -> dict[str, str]:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    values = _template_values(description)
-    return {name: environment.get_template(f"{name}.jinja").render(values) for name in TEMPLATES}
+    return {name: environment.get_template(f"{name}.jinja").render(values) for name in templates}
 
 
 def identifier(name: str) -> str:

@@ -2,6 +2,7 @@
 
 EnvManager.register_env(MyEnv)                     # or as a decorator
 CppWrapperGenerator.generate_envpool_wrap(MyEnv)   # about five seconds; at once when nothing changed
+CppWrapperGenerator.build_wheel(MyEnv, "dist")     # for other machines, without a compiler
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, overload
@@ -18,7 +19,7 @@ from envpool_protocol import generator, origins, records
 from envpool_protocol.building import build
 from envpool_protocol.errors import DuplicateEnvError, RegistrationError, UnknownEnvError, nearest
 from envpool_protocol.source_kinds import GymnasiumId
-from envpool_protocol.sources import Description, Source, source_of
+from envpool_protocol.sources import Source, source_of
 
 AnyEnv = TypeVar("AnyEnv")
 
@@ -176,8 +177,45 @@ class CppWrapperGenerator:
         report = report or (print if verbose else lambda line: None)
         path, key, cached = build(description, modules, force, report)
         if origin is not None:
-            records.save(_record(source, origin, description, path, key))
+            home = records.home()
+            file = str(path.relative_to(home) if path.is_relative_to(home) else path)
+            records.save(records.record_of(source.name, description.to_json(), origin, file, key))
         return GeneratedModule(source.task_id, path, key, cached, time.perf_counter() - start)
+
+    @staticmethod
+    def build_wheel(
+        env: Any,
+        out_dir: str | os.PathLike[str],
+        version: str = "0.1.0",
+        requires: Sequence[str] = (),
+        report: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Build a wheel of an env, and return its path.
+
+        Where it is installed, `list_all_envs()` lists the env and `make` pools it, without a compiler. It is
+        for this Python, platform and version of envpool_wrap. The same env gives the same bytes, wherever it
+        is built; the times in it are `$SOURCE_DATE_EPOCH`, or fixed.
+
+        Args:
+            env: what `register_env` takes, or a task id. Its file goes into the wheel, or the whole package
+                that it is in; of an env in an installed package, the wheel requires that package instead.
+            out_dir: where to put the wheel.
+            version: of the wheel.
+            requires: what the env imports, as requirements: `["torch>=2.4"]`.
+            report: called with each line that the compiler's tools print.
+
+        Raises:
+            RegistrationError: another interpreter could not find the env: a lambda, a class of a notebook,
+                live envs, or one that imports files that are not in its package.
+            ConfigError: a bad version or requirement.
+            BuildError: there is no compiler, or it refused the sources.
+            ProtocolError, SpecError: see `register_env`.
+        """
+        from envpool_protocol import wheels
+
+        origins.refuse_while_importing("build_wheel()")
+        quiet: Callable[[str], None] = lambda line: None  # noqa: E731
+        return wheels.build(EnvManager.source(env), Path(out_dir), version, requires, report or quiet)
 
 
 def unknown_message(task_id: Any) -> str:
@@ -188,24 +226,6 @@ def unknown_message(task_id: Any) -> str:
     )
     return (
         f"no env is called {task_id!r}.{hint} Generate one: CppWrapperGenerator.generate_envpool_wrap(MyEnv)"
-    )
-
-
-def _record(
-    source: Source, origin: records.Origin, description: Description, path: Path, key: str
-) -> records.Record:
-    from envpool_protocol import __version__, _core
-
-    home = records.home()
-    return records.Record(
-        task_id=source.task_id,
-        name=source.name,
-        key=key,
-        module_file=str(path.relative_to(home) if path.is_relative_to(home) else path),
-        abi=_core.abi,
-        version=__version__,
-        description=description.to_json(),
-        origin=origin,
     )
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from envpool_protocol.errors import EnvPoolError, RegistrationError
+from envpool_protocol.errors import EnvPoolError, RegistrationError, nearest
 from envpool_protocol.records import Origin, Record
 from envpool_protocol.source_kinds import GymnasiumId
 from envpool_protocol.sources import Source, source_of
@@ -94,6 +94,39 @@ def load_source(record: Record) -> Source:
         ) from error
 
 
+def object_in(file: Path, qualname: str) -> Any:
+    """The class or function `qualname` of a source file, imported as part of its package if it is in one.
+
+    Raises:
+        RegistrationError: there is no such file, importing it raises, or it has nothing of that name.
+    """
+    if not file.is_file():
+        raise RegistrationError(f"there is no file {file}")
+    file = file.resolve()
+    module, root = importable_as(file)
+    origin = Origin(module, qualname, str(file), str(root), None, None, None)
+    try:
+        with _import_from(origin):
+            return _load_target(origin)
+    except EnvPoolError:
+        raise
+    except (Exception, SystemExit) as error:  # a script may end with sys.exit()
+        if isinstance(error, AttributeError) and error.name in qualname.split("."):
+            hint = nearest(str(error.name), dir(error.obj))
+            raise RegistrationError(f"{file} has no {qualname!r}.{hint}") from error
+        raise RegistrationError(
+            f"{qualname} of {file} cannot be imported ({type(error).__name__}: {error})"
+        ) from error
+
+
+def importable_as(file: Path) -> tuple[str, Path]:
+    """The name to import a source file by, and the folder to import it from: beyond its outermost package."""
+    parts, folder = [file.stem] if file.stem != "__init__" else [], file.parent
+    while (folder / "__init__.py").is_file():
+        parts, folder = [folder.name, *parts], folder.parent
+    return ".".join(parts), folder
+
+
 def refuse_while_importing(call: str) -> None:
     """Raise when `call` is reached from a module that is being imported to find an env."""
     if _importing:
@@ -129,7 +162,8 @@ def _lookup(module: ModuleType, qualname: str) -> Any:
 def _load_target(origin: Origin) -> Any:
     if origin.pickle is not None:
         return _unpickled(origin.pickle)
-    assert origin.file is not None  # so it was written
+    if origin.file is None:
+        return _lookup(importlib.import_module(origin.module), origin.qualname)
     file, main = Path(origin.file), sys.modules.get("__main__")
     if main is not None and Path(getattr(main, "__file__", None) or "").resolve() == file:
         with contextlib.suppress(AttributeError):

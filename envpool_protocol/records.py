@@ -3,9 +3,11 @@
     ENVPOOL_WRAP_HOME/<ABI tag>/records/MyEnv_wrap.json       which module, which class, which spaces
                                /modules/MyEnv-<key>/          sources and the compiled module
                                /locks/                        one lock per module being built
+    site-packages/envpool_wrap_MyEnv/MyEnv_wrap.json          the same of an installed wheel (wheels.py)
 
 Records are data: reading them imports nobody's code. One is replaced as a whole or not at all, and a file
-that is not one of ours is left alone. The ABI tag keeps interpreters apart.
+that is not one of ours is left alone. The ABI tag keeps interpreters apart. A record in the home folder
+hides that of a wheel.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ import sysconfig
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+GROUP = "envpool_wrap.envs"  # of entry points: task id = the package whose folder holds the record
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Record:
         task_id: such as `MyEnv_wrap`.
         name: of the env, such as `MyEnv`.
         key: hash of all that the compiled module depends on.
-        module_file: path of the compiled module, relative to `home()`.
+        module_file: path of the compiled module, relative to `home()`; of an installed one, absolute.
         abi: version of the engine's module interface.
         version: of this project.
         description: see `sources.Description.to_json`.
@@ -70,6 +74,15 @@ class Record:
     version: str
     description: Mapping[str, Any]
     origin: Origin
+
+
+def record_of(
+    name: str, description: Mapping[str, Any], origin: Origin, module_file: str, key: str
+) -> Record:
+    """The record of a module that this version generated."""
+    from envpool_protocol import __version__, _core
+
+    return Record(f"{name}_wrap", name, key, module_file, _core.abi, __version__, description, origin)
 
 
 on_save: list[Callable[[str], None]] = []  # called with the task id of each record that is saved
@@ -91,15 +104,23 @@ def _path(task_id: str) -> Path:
 
 def task_ids() -> list[str]:
     """All task ids with a readable record, sorted. A broken file is skipped with a warning."""
-    return sorted(record.task_id for record in _all())
+    return sorted(record.task_id for record in all_records())
 
 
-def _all() -> Iterator[Record]:
-    for path in sorted((home() / "records").glob("*.json")):
+def all_records() -> Iterator[Record]:
+    """All that can be read, by the names of their files. A broken file is skipped with a warning."""
+    seen: set[str] = set()
+    own = ((path, _read) for path in sorted((home() / "records").glob("*.json")))
+    wheels = ((path, read_installed) for _, path in _installed())
+    for path, read in (*own, *wheels):
         try:
-            yield _read(path)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            record = read(path)
+        except _UNREADABLE as error:
             warnings.warn(f"{path} is not a readable record ({error}); ignored. Delete it.", stacklevel=3)
+            continue
+        if record.task_id not in seen:
+            seen.add(record.task_id)
+            yield record
 
 
 def load(task_id: str) -> Record | None:
@@ -107,10 +128,35 @@ def load(task_id: str) -> Record | None:
     try:
         return _read(_path(task_id))
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        pass
+    except _UNREADABLE as error:
         warnings.warn(f"{_path(task_id)} is not a readable record ({error}); ignored", stacklevel=2)
+    try:
+        return next((read_installed(path) for name, path in _installed() if name == task_id), None)
+    except _UNREADABLE as error:
+        warnings.warn(f"the record of {task_id} in its wheel cannot be read ({error})", stacklevel=2)
         return None
+
+
+def _installed() -> Iterator[tuple[str, Path]]:
+    """Task ids and records of the installed wheels. Their packages are not imported."""
+    from importlib import metadata
+
+    for entry in metadata.entry_points(group=GROUP):
+        if entry.dist is not None:
+            yield entry.name, Path(str(entry.dist.locate_file(f"{entry.value}/{entry.name}.json")))
+
+
+def read_installed(path: Path) -> Record:
+    """The record of a wheel, its paths relative to the record's folder."""
+    record, folder = _read(path), path.resolve().parent
+    origin = record.origin
+
+    def inside(relative: str | None) -> str | None:
+        return None if relative is None else str(folder / relative)
+
+    origin = replace(origin, file=inside(origin.file), root=inside(origin.root))
+    return replace(record, module_file=str(folder / record.module_file), origin=origin)
 
 
 def _read(path: Path) -> Record:
@@ -123,15 +169,19 @@ def _read(path: Path) -> Record:
     return record
 
 
+def text_of(record: Record) -> str:
+    """The file of a record."""
+    return json.dumps({"format": FORMAT, **asdict(record)}, indent=1, sort_keys=True)
+
+
 def save(record: Record) -> None:
     """Put `record` in place of whatever is there under its task id."""
     path = _path(record.task_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"format": FORMAT, **asdict(record)}, indent=1, sort_keys=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(text_of(record))
         os.chmod(temporary, 0o644)  # mkstemp's files are private
         os.replace(temporary, path)
     except BaseException:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         make_spec,
         register,
     )
+    from envpool_wrap.tuning.tune import tune
 
 __all__ = [
     "from_env_fns",
@@ -31,7 +32,10 @@ __all__ = [
     "make_gymnasium",
     "make_spec",
     "register",
+    "tune",
 ]
+
+_HOMES = {"from_env_fns": "env_fns", "tune": "tuning.tune"}  # of what is not in registry.py
 
 
 gymnasium.meet()
@@ -40,8 +44,8 @@ gymnasium.meet()
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "env_fns" if name == "from_env_fns" else "registry"
-    globals()[name] = getattr(importlib.import_module(f"envpool_wrap.{home}"), name)
+    home = importlib.import_module(f"envpool_wrap.{_HOMES.get(name, 'registry')}")
+    globals()[name] = getattr(home, name)
     return globals()[name]
 
 

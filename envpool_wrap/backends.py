@@ -69,9 +69,9 @@ def _choose(config: PoolConfig, pickle_factory: Callable[[], object]) -> tuple[s
         return "inline", "one env"
     if cores() == 1:
         return "inline", "one core"
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    if not has_gil():
         return "thread", "this Python has no GIL"
-    if not sys.platform.startswith("linux"):
+    if not has_worker_processes():
         return "inline", "worker processes need Linux"
     try:
         pickle_factory()
@@ -93,6 +93,16 @@ def _caller_works(config: PoolConfig, workers: int) -> bool:
             "caller_steps=True with batch_size < num_envs: the caller would wait for its own env"
         )
     return bool(asked)
+
+
+def has_gil() -> bool:
+    """Whether threads of this Python take turns."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+def has_worker_processes() -> bool:
+    """Whether this system has what worker processes are made of."""
+    return sys.platform.startswith("linux")
 
 
 def cores() -> int:

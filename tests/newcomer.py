@@ -66,10 +66,17 @@ def compiler_script(path: Path, then: str = "") -> Path:
 
 
 class Newcomer:
-    """Someone with a folder to work in, a home and a compiler; `modules`: the folder of shared modules."""
+    """Someone with a folder, a home, a compiler and a Python; `modules`: the folder of shared modules."""
 
-    def __init__(self, folder: Path, home: Path, compiler: Path, modules: Path | None = None) -> None:
-        self.folder, self.compiler = folder, compiler
+    def __init__(
+        self,
+        folder: Path,
+        home: Path,
+        compiler: Path,
+        modules: Path | None = None,
+        python: str | Path = sys.executable,
+    ) -> None:
+        self.folder, self.compiler, self._python = folder, compiler, str(python)
         self._log = folder.parent / f"{folder.name}.calls"
         folder.mkdir(parents=True, exist_ok=True)
         self.environ = {
@@ -120,7 +127,7 @@ class Newcomer:
     def attempt(self, *command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run `python *command` in the folder, or in `cwd`."""
         return subprocess.run(
-            [sys.executable, *map(str, command)],
+            [self._python, *map(str, command)],
             cwd=cwd or self.folder,
             env=self.environ,
             capture_output=True,
@@ -131,7 +138,7 @@ class Newcomer:
     def start(self, *command: str | Path) -> subprocess.Popen[str]:
         """`python *command`, running, in a process group of its own."""
         return subprocess.Popen(
-            [sys.executable, *map(str, command)],
+            [self._python, *map(str, command)],
             cwd=self.folder,
             env=self.environ,
             stdout=subprocess.PIPE,

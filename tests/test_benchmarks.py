@@ -30,7 +30,6 @@ from benchmarks.growth import GROUPS, Endurance, Generation, MakeTime, envs_of  
 from benchmarks.growth import jobs as growth_jobs  # noqa: E402
 from benchmarks.loop import Loop  # noqa: E402
 from benchmarks.meters import Tree  # noqa: E402
-from benchmarks.turns import run_for  # noqa: E402
 
 QUICK = {"rounds": 2, "seconds": 0.01, "alone": 0.1}
 
@@ -175,12 +174,6 @@ def test_a_cpu_meter_sees_children_and_whether_they_run() -> None:
     finally:
         spinner.kill()
         spinner.wait()
-
-
-def test_a_turn_lasts_as_long_as_it_is_told_and_counts_all_it_ran() -> None:
-    ran = []
-    times, elapsed = run_for(ran.append, 0.02)
-    assert sum(ran) == times and 0.02 <= elapsed < 2
 
 
 def test_a_library_that_is_not_there_is_no_failure(

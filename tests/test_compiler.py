@@ -113,7 +113,7 @@ def test_version_is_asked_again_when_the_compiler_was_replaced(
 def test_tool_that_is_not_installed_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(BuildError, match="no_such_tool not found; `pip install no_such_tool`"):
-        compiler._tool("no_such_tool")
+        compiler.tool_path("no_such_tool")
 
 
 # Compiling

@@ -3,14 +3,15 @@
 The Python blocks of a document are one script, in which each line keeps its number. A block below
 `<!-- file: name.py -->` is a file of its own and is run before that script; one below
 `<!-- skip: reason -->` is not run. A document that says `<!-- needs: module, module -->` is run by
-`make test-all`, where these are installed. Of shell blocks the words are checked: make's targets and pip's
-extras.
+`make test-all`, where these are installed. Of shell blocks, lines that call `envpool-wrap` are run after
+that, in the same folder, and of the others the words are checked: make's targets and pip's extras.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def script(document: str) -> str:
 
 
 def run(document: str, name: str, user: Newcomer) -> None:
-    """Run a document's Python blocks in the newcomer's folder."""
+    """Run a document's Python blocks, then its commands, in the newcomer's folder."""
     files = [block for block in blocks(document, "python") if block.mark == "file"]
     for block in files:
         (user.folder / block.told).write_text(block.text, "utf-8")
@@ -96,6 +97,18 @@ def run(document: str, name: str, user: Newcomer) -> None:
     for file in (*(block.told for block in files), name):
         done = user.attempt(file)
         assert done.returncode == 0, done.stderr
+    for words in commands(document):
+        done = user.attempt("-c", "from envpool_wrap.cli import main; main()", *words)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+
+
+def commands(document: str) -> Iterator[list[str]]:
+    """The arguments of each `envpool-wrap` in unmarked shell blocks."""
+    for block in blocks(document, "sh"):
+        for line in block.text.splitlines():
+            program, *words = shlex.split(line, comments=True) or [""]
+            if program == "envpool-wrap" and not block.mark:
+                yield words
 
 
 def unknown_words(document: str) -> Iterator[str]:
@@ -117,7 +130,7 @@ def unknown_words(document: str) -> Iterator[str]:
 
 
 @every_runnable_document
-def test_python_blocks_run_in_order(document: Path, user: Newcomer) -> None:
+def test_python_blocks_and_commands_run_in_order(document: Path, user: Newcomer) -> None:
     text = document.read_text("utf-8")
     for module in needs(text):
         if importlib.util.find_spec(module) is None:
@@ -164,6 +177,11 @@ raise SystemExit("robot")
 ```sh
 make demo PYTHON=python3.12 && make -j4 test-all  # make coffee
 pip install '.[gym, dev]'
+envpool-wrap generate 'helper.py:NAME' --json  # a comment
+```
+<!-- skip: needs a robot -->
+```sh
+envpool-wrap dance
 ```
 ```python
 assert name == "helper"
@@ -172,12 +190,12 @@ assert name == "helper"
 
 
 def test_blocks_share_names_and_files_and_skipped_ones_are_not_run(user: Newcomer) -> None:
-    run(TEXT, "document.py", user)
+    run(TEXT.replace("generate 'helper.py:NAME'", "list"), "document.py", user)
     assert (user.folder / "helper.py").read_text() == 'NAME = "helper"\n'
 
 
 def test_failing_block_fails_with_its_line_in_the_document(user: Newcomer) -> None:
-    with pytest.raises(AssertionError, match=r'document\.py", line 20, in <module>'):
+    with pytest.raises(AssertionError, match=r'document\.py", line 25, in <module>'):
         run(TEXT.replace('== "helper"', '== "other"'), "document.py", user)
 
 
@@ -188,6 +206,14 @@ def test_needs_of_a_document_are_missed() -> None:
         "sb3",
         "gym",
     ]
+
+
+def test_failing_command_fails_and_skipped_ones_are_not_run(user: Newcomer) -> None:
+    assert list(commands(TEXT)) == [["generate", "helper.py:NAME", "--json"]]
+    with pytest.raises(
+        AssertionError, match=r"'helper\.py:NAME', '--json'\]: error: no env is called 'helper'"
+    ):
+        run(TEXT, "document.py", user)
 
 
 def test_failing_file_fails(user: Newcomer) -> None:

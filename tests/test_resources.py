@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from envpool_protocol import generator, resources
+from envpool_protocol import generator, resources, wheels
 
 
 def test_every_template_of_the_generator_is_packaged() -> None:
-    assert {f"{name}.jinja" for name in generator.TEMPLATES} == {
-        p.name for p in resources.templates().iterdir()
+    folder = resources.templates()
+    names = [*generator.TEMPLATES, *(f"wheel/{name}" for name in wheels.TEMPLATES)]
+    assert {f"{name}.jinja" for name in names} == {
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
     }
 
 
@@ -29,7 +31,7 @@ def included(name: str, seen: set[str]) -> set[str]:
 def test_headers_are_just_those_a_generated_module_includes() -> None:
     """One that is missing here would not be in the key: a stale module would be used after it changed."""
     needed: set[str] = set()
-    for template in resources.templates().iterdir():
+    for template in resources.templates().rglob("*.jinja"):
         for line in template.read_text("utf-8").splitlines():
             if line.startswith('#include "cpp_core/'):
                 included(line.split('"')[1], needed)
