@@ -513,7 +513,7 @@ def test_observation_spaces_that_sb3_does_not_have(space: Any) -> None:
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "envpool_wrap.integrations.sb3")
     with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "stable_baselines3", None)
+        patch.setitem(sys.modules, "stable_baselines3.common.vec_env", None)
         with pytest.raises(ImportError, match=r"pip install 'envpool-wrapper\[sb3\]'"):
             importlib.import_module("envpool_wrap.integrations.sb3")
     with monkeypatch.context() as patch:
