@@ -514,7 +514,7 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "envpool_wrap.integrations.sb3")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "stable_baselines3.common.vec_env", None)
-        with pytest.raises(ImportError, match=r"pip install 'envpool-wrapper\[sb3\]'"):
+        with pytest.raises(ImportError, match=r"pip install --upgrade 'envpool-wrapper\[sb3\]'"):
             importlib.import_module("envpool_wrap.integrations.sb3")
     with monkeypatch.context() as patch:
         patch.setattr("importlib.metadata.version", lambda package: "2.5.0")
