@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -72,7 +73,10 @@ def test_rows_are_added_up_by_their_place_in_the_batch(make: Any, backend: str, 
     seen: dict[int, list[Any]] = defaultdict(list)
     pool.async_reset()
     ids = pool.recv(reset=True)[1]["env_id"]
-    for step in range(60):
+    deadline, step = time.monotonic() + 60, 0
+    while step < 60 or min(len(seen[env]) for env in range(3)) < 2:  # a worker may wait for a core for 60 batches
+        assert time.monotonic() < deadline, f"some env never ended two episodes: {dict(seen)}"
+        step += 1
         if batch_size == 0:
             ids = np.roll(np.arange(3), step)[: 1 + step % 3]
         pool.send(actions(len(ids)), ids)
@@ -82,7 +86,6 @@ def test_rows_are_added_up_by_their_place_in_the_batch(make: Any, backend: str, 
         for row in np.flatnonzero(terminated | truncated):
             assert info["_episode"][row]
             seen[ids[row]].append((info["episode"]["r"][row], info["episode"]["l"][row]))
-    assert all(len(seen[env]) > 1 for env in range(3))
     for env in range(3):
         assert set(seen[env]) == {(returns_of(2 + env, env), 2 + env)}
 
