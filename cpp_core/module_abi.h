@@ -12,9 +12,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpp_core/kernel_abi.h"
 #include "cpp_core/leaf.h"
 
-#define ENVPOOL_MODULE_ABI 4
+#define ENVPOOL_MODULE_ABI 5
 #define ENVPOOL_HOST_CAPSULE "envpool_protocol._core.host"
 #define ENVPOOL_MODULE_CAPSULE "envpool_wrap.module"
 
@@ -129,6 +130,9 @@ struct EnvpoolModule {
   EnvpoolHook (*reset)(EnvpoolCall* call);
   EnvpoolHook (*step)(EnvpoolCall* call);
   EnvpoolHook (*close)(EnvpoolCall* call);
+  // The hooks as machine code, or null; and with bounds of indices checked.
+  const EnvpoolKernel* kernel;
+  const EnvpoolKernel* checked_kernel;
 };
 
 }  // extern "C"

@@ -17,6 +17,7 @@ def _find(folder: str) -> Path:
 
 
 _HEADERS = (
+    "kernel_abi.h",
     "leaf.h",
     "module_abi.h",
     "py_envs.h",
