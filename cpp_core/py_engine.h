@@ -55,7 +55,7 @@ inline Layout make_layout(const EnvpoolModule* module, const EngineShape& shape,
   Layout layout(shape.num_envs, shape.batch_size, shape.num_queues, std::move(state),
                 {module->actions, module->actions + module->num_actions},
                 shape.autoreset == Autoreset::kSameStep);
-  const uint32_t reserve = EnvPool::most_in_flight(shape.num_envs, shape.batch_size);
+  const uint32_t reserve = Flight::most_batches(shape.num_envs, shape.batch_size);
   layout.set_blocks(shape.num_blocks > 0 ? shape.num_blocks
                                          : BatchRing::blocks_for(layout.block_bytes, reserve, ring_bytes));
   return layout;

@@ -23,6 +23,7 @@
 
 namespace envpool {
 
+template <typename Engine>
 class ThreadWorkers {
  public:
   // affinity_offset < 0: no pinning; else worker i is pinned to the (offset + i)-th of the cores
