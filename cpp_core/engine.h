@@ -37,6 +37,9 @@ struct Engine {
 
   std::unique_ptr<Stepper::Session> open_session() { return stepper->open_session(); }
   WorkBench bench() const { return WorkBench(arena.layout()); }
+  // Threads share one queue; a process has one of its own.
+  uint32_t queue_of_thread(uint32_t /*thread*/) const { return 0; }
+  bool take(uint32_t queue, Order* order) const { return arena.queue(queue).try_pop(order); }
 };
 
 inline void publish(Arena& arena, Slot& slot, RowClaim& claim, Tally* tally) {

@@ -52,6 +52,14 @@ class KernelEnvs {
     return ended_steps[env].load(std::memory_order_relaxed) +
            static_cast<uint64_t>(elapsed[env].load(std::memory_order_relaxed));
   }
+  // An env's record was put in place of what it had: it is in an episode of so many steps, or at its end.
+  void restore(uint32_t env, int32_t steps, bool over) {
+    begin(env);
+    elapsed[env].store(steps, std::memory_order_relaxed);
+    // These steps were not made here: they count when the env makes more.
+    ended_steps[env].fetch_sub(static_cast<uint64_t>(steps), std::memory_order_relaxed);
+    flags[env] = over ? kNeedsReset : 0;
+  }
   // The env begins an episode.
   void begin(uint32_t env) {
     bump(ended_steps[env], static_cast<uint64_t>(elapsed[env].load(std::memory_order_relaxed)));
@@ -87,13 +95,15 @@ struct KernelBench {
 
 struct KernelEngine {
   KernelEngine(const Arena& its_arena, const EnvpoolKernel* its_kernel, unsigned char* its_records,
-               std::shared_ptr<void> its_keeper, EpisodeRules its_rules, uint32_t its_num_obs)
+               std::shared_ptr<void> its_keeper, EpisodeRules its_rules, uint32_t its_num_obs,
+               bool caller_works)
       : arena(its_arena),
         kernel(its_kernel),
         records(its_records),
         keeper(std::move(its_keeper)),
         rules(its_rules),
         num_obs(its_num_obs),
+        first_thread_queue(caller_works ? 1 : 0),
         envs(arena.layout().num_envs) {}
 
   Arena arena;
@@ -102,6 +112,7 @@ struct KernelEngine {
   const std::shared_ptr<void> keeper;  // of the records, and of the kernel's code
   const EpisodeRules rules;
   const uint32_t num_obs;  // leaves of the observation; those of the declared info come behind them
+  const uint32_t first_thread_queue;
   KernelEnvs envs;
   std::atomic<uint32_t> row_ns{50};  // what a row took in the run that ended last
   std::mutex mutex;
@@ -113,6 +124,19 @@ struct KernelEngine {
     void leave() {}
   };
   std::unique_ptr<Session> open_session() { return std::make_unique<Session>(); }
+  // Each worker has a queue, the caller's (where it is one) first, and envs that are its own: what it wrote
+  // in the last batch is still in its core's cache. When it is done it takes what others have not begun.
+  uint32_t queue_of_thread(uint32_t thread) const {
+    const uint32_t queues = arena.layout().num_queues;
+    return (first_thread_queue + thread) % queues;
+  }
+  bool take(uint32_t queue, Order* order) const {
+    const uint32_t queues = arena.layout().num_queues;
+    for (uint32_t i = 0; i < queues; ++i) {
+      if (arena.queue((queue + i) % queues).try_pop(order)) return true;
+    }
+    return false;
+  }
   KernelBench bench() const { return KernelBench(arena.layout(), num_obs); }
   unsigned char* record(uint32_t env) const { return records + env * kernel->state_bytes; }
 };

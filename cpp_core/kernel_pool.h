@@ -26,6 +26,7 @@ class KernelPool {
  public:
   KernelPool(std::shared_ptr<KernelEngine> engine, const PoolOptions& options)
       : options_(options), engine_(std::move(engine)), flight_(arena()), bench_(engine_->bench()) {
+    due_of_queue_.resize(num_queues());
     link_all();
     if (options_.num_threads > 0) {
       workers_.start(engine_, options_.num_threads, options_.spin_ns, options_.thread_affinity_offset);
@@ -78,18 +79,12 @@ class KernelPool {
       linked_ = false;
     }
     flight_.added(count, [](uint32_t, uint64_t) {});
-    const uint32_t length = run_length(count);
-    for (uint32_t first = 0; first < count; first += length) {
-      const uint32_t env = envs == nullptr ? first : static_cast<uint32_t>(envs[first]);
-      due_.push_back({env, request, block, first, std::min(length, count - first)});
-    }
-    // Not worth a second core: the caller does it.
-    if (due_.size() == 1 && options_.caller_works) {
-      own_.push_back(due_.front());
+    if (worth_sharing(count)) {
+      share(request, envs, count, block);
     } else {
-      arena().queue(0).push(due_.data(), due_.size());
+      cut(request, envs, count, block, run_length(count, 1),
+          [this](uint32_t, const Order& run) { own_.push_back(run); });
     }
-    due_.clear();
   }
 
   void begin_recv() { flight_.begin_recv(); }
@@ -110,13 +105,17 @@ class KernelPool {
     return found;
   }
 
+  // Serves the caller's own run if it is not worth giving up the GIL for. False: there is none.
+  bool serve_short_run() {
+    return own_.size() == 1 && cost_ns(own_.front().count) < kWorthSharingNs && step_one();
+  }
   // The caller serves the next run. False: none is due.
   bool step_one() {
     Order order;
     if (!own_.empty()) {
       order = own_.front();
       own_.pop_front();
-    } else if (!arena().queue(0).try_pop(&order)) {
+    } else if (!engine_->take(0, &order)) {
       return false;
     }
     serve(*engine_, order, &bench_);
@@ -132,7 +131,7 @@ class KernelPool {
   bool stop_workers(Deadline deadline) {
     const bool all = workers_.stop(deadline);
     own_.clear();
-    for (Order order; arena().queue(0).try_pop(&order);) {
+    for (Order order; engine_->take(0, &order);) {
     }
     if (all) flight_.forget();
     return all;
@@ -143,26 +142,60 @@ class KernelPool {
   static constexpr uint64_t kWorthSharingNs = 6'000;  // less than this is done before another core is at it
   static constexpr uint64_t kShortestNs = 2'000;      // of a run, so that handing it over is little beside it
   static constexpr uint64_t kLongestNs = 1'000'000;   // of a run, so that signals are not kept waiting
+  static constexpr uint64_t kRunsPerWorker = 4;       // so that one that is slow leaves some to the others
 
-  // Rows in a run: a few runs for each worker, so that one that is slow leaves more to the others.
-  uint32_t run_length(uint32_t count) const {
-    if (is_async()) return async_run_length(count);
-    const uint64_t row_ns = engine_->row_ns.load(std::memory_order_relaxed);
-    const uint64_t all_ns = row_ns * count;
-    const uint64_t workers = options_.num_threads + (options_.caller_works ? 1 : 0);
-    uint64_t runs = std::max(all_ns / kLongestNs, std::min(4 * workers, all_ns / kShortestNs));
-    if (options_.caller_works && (!has_workers() || all_ns < kWorthSharingNs)) runs = all_ns / kLongestNs;
-    if (!options_.caller_works) runs = std::max(runs, std::min<uint64_t>(workers, count));
-    const uint64_t length = (count + std::max<uint64_t>(runs, 1) - 1) / std::max<uint64_t>(runs, 1);
-    // Two workers do not write into one line of a column of flags, where there is no need.
-    const uint64_t even = length > 2 * kCacheLine ? align_up(length, kCacheLine) : length;
-    return static_cast<uint32_t>(std::min<uint64_t>(even, kMostPerOrder));
+  uint64_t cost_ns(uint32_t count) const {
+    return uint64_t{engine_->row_ns.load(std::memory_order_relaxed)} * count;
   }
-  // A batch is made of runs: they must be short against it, or it waits for a long one.
-  uint32_t async_run_length(uint32_t count) const {
-    const uint32_t workers = std::max<uint32_t>(options_.num_threads, 1);
-    const uint32_t even = (std::min(count, flight_.batch_size()) + 2 * workers - 1) / (2 * workers);
-    return std::clamp<uint32_t>(even, 1, KernelBench::kScratchRows);
+  uint32_t num_queues() const { return arena().layout().num_queues; }
+  bool worth_sharing(uint32_t count) const {
+    if (!options_.caller_works) return true;
+    return options_.num_threads > 0 && cost_ns(count) >= kWorthSharingNs;
+  }
+
+  // Rows in a run, where `count` rows are dealt to so many workers.
+  uint32_t run_length(uint32_t count, uint64_t workers) const {
+    const uint64_t cost = cost_ns(count);
+    uint64_t runs = std::max(cost / kLongestNs, std::min(kRunsPerWorker * workers, cost / kShortestNs));
+    // A batch of an asynchronous pool is made of runs: they must be short against it.
+    if (is_async()) runs = std::max(runs, 2 * workers * ((count + batch_size() - 1) / batch_size()));
+    const uint64_t length = (count + std::max(runs, workers) - 1) / std::max(runs, workers);
+    return static_cast<uint32_t>(
+        std::clamp<uint64_t>(length, 1, is_async() ? KernelBench::kScratchRows : kMostPerOrder));
+  }
+  uint32_t batch_size() const { return arena().layout().batch_size; }
+
+  // Each env to the queue that it always goes to.
+  void share(Request request, const int32_t* envs, uint32_t count, uint32_t block) {
+    cut(request, envs, count, block, run_length(count, num_queues()),
+        [this](uint32_t queue, const Order& run) { due_of_queue_[queue].push_back(run); });
+    // The caller's own last: the others are awake by the time it starts to work.
+    for (uint32_t queue = num_queues(); queue-- > 0;) {
+      std::vector<Order>& due = due_of_queue_[queue];
+      if (!due.empty()) arena().queue(queue).push(due.data(), due.size());
+      due.clear();
+    }
+  }
+
+  // Cuts a batch into runs of at most `length` rows, of envs of one queue each.
+  template <typename Each>
+  void cut(Request request, const int32_t* envs, uint32_t count, uint32_t block, uint32_t length,
+           const Each& each) const {
+    const Layout& layout = arena().layout();
+    for (uint32_t first = 0; first < count;) {
+      const uint32_t env = envs == nullptr ? first : static_cast<uint32_t>(envs[first]);
+      const uint32_t queue = layout.queue_of(env);
+      const uint32_t begin = layout.first_env(queue), end = layout.first_env(queue + 1);
+      uint32_t last = first + 1;
+      if (envs == nullptr) {
+        last = std::min(first + length, end);
+      } else {
+        const auto same = [&](int32_t id) { return static_cast<uint32_t>(id) - begin < end - begin; };
+        while (last < count && last - first < length && same(envs[last])) ++last;
+      }
+      each(queue, Order{env, request, block, first, last - first});
+      first = last;
+    }
   }
 
   void link_all() {
@@ -175,7 +208,7 @@ class KernelPool {
   const std::shared_ptr<KernelEngine> engine_;
   Flight flight_;
   KernelBench bench_;
-  std::vector<Order> due_;
+  std::vector<std::vector<Order>> due_of_queue_;
   std::deque<Order> own_;  // runs that only the caller serves
   bool linked_ = false;    // envs are followed by the next one
   ThreadWorkers<KernelEngine> workers_;

@@ -36,7 +36,7 @@ void work(Engine& engine, uint32_t which_queue, int64_t spin_ns, WorkerLife& lif
     }
     session->enter();
     bench.begin();
-    for (Order order; !stop.load(std::memory_order_acquire) && queue.try_pop(&order);) {
+    for (Order order; !stop.load(std::memory_order_acquire) && engine.take(which_queue, &order);) {
       serve(engine, order, &bench);
     }
     session->leave();

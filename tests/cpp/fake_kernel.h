@@ -152,13 +152,14 @@ class DrivenKernelPool {
         {"obs", kInt64, kArray, 1, shape, 3, 24, nullptr, nullptr},
         scalar_leaf("last", kInt64),  // declared info
     };
-    Layout layout(settings.num_envs, batch_size(settings), 1, state_leaves(kFloat32, obs, 2),
+    const uint32_t queues = std::max<uint32_t>(1, settings.num_threads + (settings.caller_works ? 1 : 0));
+    Layout layout(settings.num_envs, batch_size(settings), queues, state_leaves(kFloat32, obs, 2),
                   {scalar_leaf("action", kInt64)}, settings.autoreset == Autoreset::kSameStep,
                   /*with_slots=*/false);
     layout.set_blocks(Flight::most_batches(settings.num_envs, batch_size(settings)) + 4);
-    return std::make_shared<KernelEngine>(Arena(std::move(layout)), &kFakeKernel,
-                                          reinterpret_cast<unsigned char*>(records.data()), nullptr,
-                                          EpisodeRules{settings.max_episode_steps, settings.autoreset}, 1);
+    return std::make_shared<KernelEngine>(
+        Arena(std::move(layout)), &kFakeKernel, reinterpret_cast<unsigned char*>(records.data()), nullptr,
+        EpisodeRules{settings.max_episode_steps, settings.autoreset}, 1, settings.caller_works);
   }
   template <typename T>
   static T get(const Row& row, uint32_t leaf) {
