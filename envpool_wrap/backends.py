@@ -74,9 +74,7 @@ def place(config: PoolConfig, pickle_factory: Callable[[], object], compiled: bo
     return Placement(backend, threads, processes, caller_works, spin_ns, why)
 
 
-def _choose(
-    config: PoolConfig, pickle_factory: Callable[[], object], compiled: bool
-) -> tuple[str, str]:
+def _choose(config: PoolConfig, pickle_factory: Callable[[], object], compiled: bool) -> tuple[str, str]:
     if config.num_envs == 1:
         return "inline", "one env"
     if cores() == 1:

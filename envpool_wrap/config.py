@@ -24,8 +24,8 @@ class PoolConfig:
         num_envs: how many envs.
         batch_size: rows of one `recv`; 0 or `num_envs`: synchronous.
         num_threads: number of workers; 0: as many as there are envs or cores, whichever is less.
-        compiled: run the compiled hooks (a class generated with `compiled=True`): True, False, or `"auto"`: where
-            the module has some. See `envpool_wrap.kernels`.
+        compiled: run the compiled hooks of a class that was generated with `compiled=True`: True, False, or
+            `"auto"`: where there are some.
         backend: `"inline"`, `"thread"`, `"process"` or `"auto"`.
         caller_steps: the calling thread steps a share: True, False or `"auto"`.
         seed: int s → env i gets s + i; a list of `num_envs` ints; a `numpy.random.SeedSequence`; None → a

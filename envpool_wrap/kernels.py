@@ -1,8 +1,8 @@
-"""Pools of compiled envs: one array of records, which the engine steps without Python (cpp_core/kernel_pool.h).
+"""Pools of compiled envs: an array of records that the engine steps without Python (cpp_core/kernel_pool.h).
 
-An ordinary env is made for each record, once: `__init__` fills in what the hooks start from. After that Python
-sees an env only where it is asked to (`call`, `get_attr`, `render`): another one is made, given the record,
-and what it leaves goes back.
+An ordinary env is made for each record, once: `__init__` fills in what the hooks start from. After that
+Python sees an env only where it is asked to (`call`, `get_attr`, `render`): another one is made, given the
+record, and what it leaves goes back.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from envpool_protocol import _core
 from envpool_protocol.compiled.faults import decode
 from envpool_protocol.compiled.state import read_state, state_dtype, unset_fields, write_state
-from envpool_protocol.errors import ActionError, ConfigError
+from envpool_protocol.errors import ActionError, ConfigError, SpecError
 from envpool_protocol.sources import Description
 from envpool_wrap import access
 from envpool_wrap.backends import Placement
@@ -71,9 +71,10 @@ class KernelCore:
             thread_affinity_offset=config.thread_affinity_offset,
             ring_bytes=RING_BYTES,
         )
-        self.send, self.recv, self.step, self.reset = (
-            getattr(self._pool, name) for name in ("send", "recv", "step", "reset")
-        )
+        self.send, self.reset = self._pool.send, self._pool.reset
+        self.recv, self.step = self._pool.recv, self._pool.step
+        if self._checked:
+            self.recv, self.step = self._look_first(self.recv), self._look_first(self.step)
         self.refuse_pending, self.view, self.stats = (
             getattr(self._pool, name) for name in ("refuse_pending", "view", "stats")
         )
@@ -130,7 +131,7 @@ class KernelCore:
         if states.dtype != self._saved or states.shape not in ((1,), (len(ids),)):
             raise ActionError(
                 f"load_state: expected what save_state() returned, 1 or {len(ids)} states of this env; found "
-                f"{'an array' if states.dtype == self._saved else type(saved).__name__} of shape {states.shape}"
+                f"dtype {states.dtype!s:.60}, shape {states.shape}"
             )
         states = np.broadcast_to(states, len(ids))
         self.records[ids] = states["state"]
@@ -139,6 +140,29 @@ class KernelCore:
     @property
     def _saved(self) -> np.dtype[Any]:
         return np.dtype([("state", self.records.dtype), ("elapsed_step", np.int32), ("over", np.bool_)])
+
+    def _look_first(self, receive: Callable[..., Any]) -> Callable[..., Any]:
+        """`receive`, and once an env was reset: whether it has set every field that it declares."""
+
+        def receive_and_look(*args: Any) -> Any:
+            received = receive(*args)
+            if self._unseen:
+                self._unseen = False
+                self._look_for_unset()
+            return received
+
+        self._unseen = True
+        return receive_and_look
+
+    def _look_for_unset(self) -> None:
+        _, over = self._pool.words(range(len(self.records)))
+        begun = np.flatnonzero(~over)
+        unset = unset_fields(self._cls, self.records[begun[0]]) if len(begun) else []
+        if unset:
+            raise SpecError(
+                f"{self._cls.__qualname__} declares {', '.join(unset)} in state_envpool, and neither __init__ "
+                "nor _reset_envpool gives it a value; set it in one of them"
+            )
 
     def _fill(self, envs: Any) -> Failures:
         failures: Failures = []
@@ -153,7 +177,7 @@ class KernelCore:
 def open_kernel(
     factory: Factory, description: Description, module: ModuleType, config: PoolConfig, placement: Placement
 ) -> OpenCore:
-    """The engine's pool of compiled envs, every record filled and seeded. Raises EnvError: a constructor did."""
+    """The engine's pool of compiled envs, each filled and seeded. Raises EnvError: a constructor raised."""
     core = KernelCore(factory, module, config, placement)
     for env, seed in enumerate(seeds_of(config.seed, config.num_envs)):
         core.set_seed(env, seed)
