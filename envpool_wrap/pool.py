@@ -62,7 +62,7 @@ class Pool:
         factory = env_factory(source, description, config)
         self._placement, self._open = open_engine(factory, description, module, config)
         self._core = self._open.pool
-        self._prebuilt = is_prebuilt(module)
+        self._module = module
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
         obs = description.spec.obs
         names = [leaf.name for leaf in obs.leaves]
@@ -301,7 +301,7 @@ class Pool:
             "closed" if self._core.closed else f"backend={self._placement.backend} ({self._placement.why})"
         )
         size = f"num_envs={len(self)}, batch_size={self._config.rows}"
-        if self._prebuilt:
+        if is_prebuilt(self._module):
             size += ", prebuilt module"
         if isinstance(self._core, KernelCore):
             size += ", compiled hooks"
