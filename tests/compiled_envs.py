@@ -1,8 +1,13 @@
-"""Gymnasium's MountainCar, Pendulum and Acrobot as hooks that compile, each step as Gymnasium computes it."""
+"""Gymnasium's MountainCar, Pendulum and Acrobot as hooks that compile, each step as Gymnasium computes it.
+
+Squares are products: Python's `x ** 2` is libm's pow, whose last bit is another one in a thousand.
+"""
 
 from __future__ import annotations
 
+import sys
 from math import cos, pi, sin
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +15,11 @@ from gymnasium import spaces
 
 from envpool_protocol import EnvPoolProtocol
 from envpool_protocol.random import Random
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "examples" / "compiled"))
+from cart_pole import CartPole
+from game_2048 import Game2048
+from maze import Maze
 
 
 def clip(x: float, low: float, high: float) -> float:
@@ -147,3 +157,6 @@ class Acrobot(EnvPoolProtocol):
 
     def _reward_envpool(self) -> float:
         return 0.0 if self._done_envpool() else -1.0
+
+
+ENVS = (CartPole, Maze, Game2048, MountainCar, Pendulum, Acrobot)
