@@ -70,7 +70,7 @@ class Random:
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
         """A number of [low, high), one of 2**53 in equal distances."""
-        low = float(low)
+        low = float(low) + 0.0  # float64; Numba's float() leaves a float32 what it is
         return low + (float(high) - low) * (((self.bits() >> 5) * 2**26 + (self.bits() >> 6)) * 2.0**-53)
 
     def normal(self, mean: float = 0.0, std: float = 1.0) -> float:
@@ -83,7 +83,7 @@ class Random:
 
     def integers(self, low: int, high: int) -> int:
         """An integer of low, ..., high - 1, each as likely as any other; ValueError if there is none."""
-        low = int(low)
+        low = int(low) + 0  # int64; Numba's int() leaves an unsigned number unsigned
         count = int(high) - low
         if count <= 0 or count > _LARGEST:
             raise ValueError("integers(low, high) needs low < high, less than 2**63 apart")

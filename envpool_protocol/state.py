@@ -6,12 +6,12 @@ arrays and records from the start; scalars it has from when they are first set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from envpool_protocol.errors import ProtocolError
 from envpool_protocol.random import Random
 
 
@@ -36,27 +36,69 @@ def random_fields(cls: type) -> Iterator[str]:
 
 
 def make_fields(cls: type) -> None:
-    """Give instances of `cls` its arrays and records, made when first used; it needs no `__init__` then."""
+    """Give instances of `cls` the declared fields; it needs no `__init__` then.
+
+    Raises ProtocolError for a declaration that is none.
+    """
+    if not isinstance(fields_of(cls), Mapping):
+        raise ProtocolError(f"{cls.__qualname__}.state_envpool must be a dict, found {fields_of(cls)!r}")
     for name, kind in fields_of(cls).items():
+        if not (is_record(kind) or _is_number(kind)):
+            fault = "expected a NumPy number type, (type, shape), or a class that declares state_envpool"
+            raise ProtocolError(f"{cls.__qualname__}.state_envpool[{name!r}] is {kind!r}; {fault}")
         if isinstance(kind, tuple) or is_record(kind):
-            field = cached_property(_Maker(kind))
-            field.__set_name__(cls, name)
-            setattr(cls, name, field)
+            setattr(cls, name, _Made(name, kind))
+        elif np.dtype(kind) not in _PYTHONS_OWN:
+            setattr(cls, name, _Narrow(name, kind))
     if not any(name in vars(base) for base in cls.__mro__[:-1] for name in ("__init__", "__new__")):
         cls.__init__ = _take_envid  # type: ignore[misc]
 
 
-class _Maker:
-    """Makes the first value of a field."""
+def _is_number(kind: Any) -> bool:
+    """Whether it is a type of numbers, or of an array of numbers."""
+    try:
+        return kind is not None and np.dtype(kind).base.kind in "biufc"
+    except (TypeError, ValueError):
+        return False
 
-    def __init__(self, kind: Any) -> None:
-        self.kind = kind
 
-    def __call__(self, owner: Any) -> Any:
+_PYTHONS_OWN = (np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.bool_))
+
+
+class _Made:
+    """An array or a record, made when an instance first uses it. (A cached_property cannot be pickled.)"""
+
+    def __init__(self, name: str, kind: Any) -> None:
+        self.name, self.kind = name, kind
+
+    def __get__(self, owner: Any, cls: type) -> Any:
+        if owner is None:
+            return self
         if isinstance(self.kind, tuple):
             dtype, shape = self.kind
-            return np.zeros(shape, dtype)
-        return self.kind()
+            made = np.zeros(shape, dtype)
+        else:
+            made = self.kind()
+        return vars(owner).setdefault(self.name, made)
+
+
+class _Narrow:
+    """A scalar kept in fewer bits than Python's own: rounded when it is set, as in a record."""
+
+    def __init__(self, name: str, dtype: type[np.generic]) -> None:
+        self.name, self.dtype = name, np.dtype(dtype).type
+
+    def __get__(self, owner: Any, cls: type) -> Any:
+        if owner is None:
+            return self
+        try:
+            return vars(owner)[self.name]
+        except KeyError:
+            message = f"{cls.__name__!r} object has no attribute {self.name!r}"
+            raise AttributeError(message, name=self.name, obj=owner) from None
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        vars(owner)[self.name] = self.dtype(value).item()
 
 
 def _take_envid(self: Any, envid: int) -> None:

@@ -6,11 +6,13 @@ import copy
 import pickle
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from envpool_protocol import EnvPoolProtocol
+from envpool_protocol.errors import ProtocolError
 from envpool_protocol.random import Random
 from envpool_protocol.state import random_fields
 
@@ -69,6 +71,33 @@ def test_arrays_and_records_are_there_and_are_each_envs_own() -> None:
 def test_a_scalar_that_was_never_set_is_missed() -> None:
     with pytest.raises(AttributeError, match="'Noisy' object has no attribute 't'"):
         Noisy(0).t  # noqa: B018
+
+
+def test_narrow_scalars_round_as_they_do_in_a_record() -> None:
+    class Narrow(Noisy):
+        state_envpool = {**Noisy.state_envpool, "mass": np.float32, "lives": np.uint8}
+
+    env = Narrow(0)
+    with pytest.raises(AttributeError, match="'Narrow' object has no attribute 'mass'"):
+        env.mass  # noqa: B018
+    env.mass, env.lives = 0.1, 255
+    assert (env.mass, env.lives) == (float(np.float32(0.1)), 255)
+    assert type(env.mass) is float and type(env.lives) is int
+    with pytest.raises(OverflowError):
+        env.lives += 1
+    twin = pickle.loads(cloudpickle.dumps(env))
+    assert (twin.mass, twin.lives) == (env.mass, env.lives)
+
+
+@pytest.mark.parametrize("kind", [None, list, str, "number", (np.uint8,), (np.uint8, "x"), Noisy(0), dict])
+def test_a_field_that_is_no_number_array_or_record_is_refused(kind: Any) -> None:
+    with pytest.raises(ProtocolError, match=r"Bad\.state_envpool\['x'\] is .*; expected a NumPy number type"):
+        type("Bad", (EnvPoolProtocol,), {"state_envpool": {"x": kind}})
+
+
+def test_a_declaration_that_is_no_dict_is_refused() -> None:
+    with pytest.raises(ProtocolError, match=r"Bad\.state_envpool must be a dict, found \['x'\]"):
+        type("Bad", (EnvPoolProtocol,), {"state_envpool": ["x"]})
 
 
 def test_what_a_class_sets_itself_is_kept() -> None:
