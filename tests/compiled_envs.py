@@ -159,4 +159,57 @@ class Acrobot(EnvPoolProtocol):
         return 0.0 if self._done_envpool() else -1.0
 
 
-ENVS = (CartPole, Maze, Game2048, MountainCar, Pendulum, Acrobot)
+class Draws(EnvPoolProtocol):
+    """Observes draws of every kind, with arguments of many types; an episode is nine steps."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (14,), np.float64)
+    action_space = spaces.Discrete(2)
+    state_envpool = {
+        "random": Random,
+        "other": Random,
+        "drawn": (np.float64, (14,)),
+        "narrow": (np.float32, (2,)),
+        "small": (np.uint8, (2,)),
+        "deck": (np.int16, (5,)),
+        "t": np.int64,
+    }
+
+    def _reset_envpool(self) -> None:
+        self.t = 0
+        self.narrow[0], self.narrow[1] = -0.1, 0.3
+        self.small[0], self.small[1] = 3, 200
+        self.random.permutation(self.deck)
+        self._draw()
+
+    def _step_envpool(self, action: Any) -> None:
+        self.t += 1
+        self._draw()
+
+    def _draw(self) -> None:
+        self.drawn[0] = self.random.uniform()
+        self.drawn[1] = self.random.uniform(-5, high=3)
+        self.drawn[2] = self.random.uniform(self.narrow[0], self.narrow[1])
+        self.drawn[3] = self.random.normal()
+        self.drawn[4] = self.random.normal(mean=self.narrow[1], std=self.t)
+        self.drawn[5] = self.random.exponential()
+        self.drawn[6] = self.random.exponential(self.small[1])
+        self.drawn[7] = self.random.integers(-7, 8)
+        self.drawn[8] = self.random.integers(self.small[0], self.small[1])
+        self.drawn[9] = self.random.integers(-(2**62), 2**61 + self.t)
+        self.drawn[10] = self.random.choice(self.small[1])
+        self.drawn[11] = self.other.bits()
+        self.other.shuffle(self.deck)
+        self.drawn[12] = self.deck[0]
+        self.drawn[13] = self.deck[4]
+
+    def _make_obs_envpool(self) -> Any:
+        return self.drawn
+
+    def _done_envpool(self) -> bool:
+        return self.t == 9
+
+    def _reward_envpool(self) -> float:
+        return self.drawn[0]
+
+
+ENVS = (CartPole, Maze, Game2048, MountainCar, Pendulum, Acrobot, Draws)
