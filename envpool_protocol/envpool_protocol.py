@@ -36,6 +36,13 @@ class EnvPoolProtocol:
         if "state_envpool" in vars(cls):
             make_fields(cls)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "state_envpool" in vars(cls):
+            from envpool_protocol.compiled import interpreted
+
+            interpreted.install(cls)
+
     # ---- the five hooks that every env has ----
 
     def _reset_envpool(self) -> None:
