@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from envpool_protocol import compiler, generator, records, resources
+from envpool_protocol.compiled.hooks import OBJECT, CompiledHooks
 from envpool_protocol.errors import BuildError
 from envpool_protocol.sources import Description
 
@@ -41,16 +42,22 @@ def module_key(sources: dict[str, str], tool: compiler.Compiler) -> str:
 
 
 def build(
-    description: Description, modules: Path, force: bool, report: Callable[[str], None]
+    description: Description,
+    modules: Path,
+    force: bool,
+    report: Callable[[str], None],
+    hooks: CompiledHooks | None = None,
 ) -> tuple[Path, str, bool]:
     """The compiled module below `modules`, its key, and whether it was there already.
 
     Raises:
-        BuildError: no compiler, or it refused the sources, which are kept in `failed/`.
+        BuildError: no compiler, or it refused the sources, which are kept in `failed/`; a hook that does
+            not compile.
+        ImportError: there are hooks to compile, and no Numba.
     """
     import filelock
 
-    sources = generator.render(description)
+    sources = generator.render(description, hooks.digest if hooks else "")
     tool = compiler.find_compiler()
     key = module_key(sources, tool)
     name = description.spec.name
@@ -66,7 +73,8 @@ def build(
         with lock:
             if module.exists() and not force:
                 return module, key, True
-            _compile_and_publish(sources, generator.module_name(name), folder, tool, report)
+            objects = {OBJECT: hooks.object_code()} if hooks else {}
+            _compile_and_publish(sources, objects, generator.module_name(name), folder, tool, report)
     except filelock.Timeout as error:
         raise BuildError(
             f"another process has been building {name} for too long; it holds {error.lock_file}"
@@ -76,6 +84,7 @@ def build(
 
 def _compile_and_publish(
     sources: dict[str, str],
+    objects: dict[str, bytes],
     module: str,
     folder: Path,
     tool: compiler.Compiler,
@@ -88,6 +97,8 @@ def _compile_and_publish(
     try:
         for name, text in sources.items():
             (work / name).write_text(text, "utf-8")
+        for name, code in objects.items():
+            (work / name).write_bytes(code)
         build = work / "build"
         try:
             built = compiler.compile_module(module, work, build, resources.include_dir(), tool, report)

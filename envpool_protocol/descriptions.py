@@ -33,6 +33,7 @@ class Description:
         spec: leaves, and how the env is called.
         observation_space, action_space: see `space_description`.
         info_space: the same of the declared info, or None.
+        compiled: facts of its compiled hooks, or None: they are interpreted.
         library: whose spaces the env was described with.
     """
 
@@ -41,6 +42,7 @@ class Description:
     action_space: Mapping[str, Any]
     library: Library
     info_space: Mapping[str, Any] | None = None
+    compiled: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` is the way back."""

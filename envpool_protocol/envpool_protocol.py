@@ -11,10 +11,13 @@ but not always by the same one.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from operator import attrgetter
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from envpool_protocol.state import make_fields, random_fields
 
 
 class EnvPoolProtocol:
@@ -26,6 +29,19 @@ class EnvPoolProtocol:
 
     observation_space: Any
     action_space: Any
+    state_envpool: ClassVar[dict[str, Any]]  # declares the state, of classes whose hooks can be compiled
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "state_envpool" in vars(cls):
+            make_fields(cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "state_envpool" in vars(cls):
+            from envpool_protocol.compiled import interpreted
+
+            interpreted.install(cls)
 
     # ---- the five hooks that every env has ----
 
@@ -71,9 +87,11 @@ class EnvPoolProtocol:
     def _seed_envpool(self, seed: int) -> None:
         """Seed the env before its next reset.
 
-        Default: seed the two spaces (for envs that sample from them) and, where the class is a gymnasium
-        or gym `Env`, its `np_random`.
+        Default: seed every `Random` of the declared state, each with numbers of its own; the two spaces (for
+        envs that sample from them); and, where the class is a gymnasium or gym `Env`, its `np_random`.
         """
+        for stream, path in enumerate(random_fields(type(self))):
+            attrgetter(path)(self).seed(seed, stream)
         for space in (self.observation_space, self.action_space):
             space.seed(seed)
         if hasattr(type(self), "np_random"):

@@ -137,13 +137,15 @@ class CppSpace:
     nodes: list[CppNode]
 
 
-def render(description: Description) -> dict[str, str]:
+def render(description: Description, hooks: str = "") -> dict[str, str]:
     """The generated sources: file name → text. The same description gives the same text everywhere.
+
+    `hooks` is the digest of the compiled hooks that are to be linked in, if there are any.
 
     Raises:
         SpecError: a Dict key is not text that C++ can hold.
     """
-    return filled(TEMPLATES, _template_values(description))
+    return filled(TEMPLATES, {**_template_values(description), "hooks": hooks})
 
 
 def filled(templates: Iterable[str], values: Mapping[str, Any]) -> dict[str, str]:
@@ -197,6 +199,7 @@ def _template_values(description: Description) -> dict[str, Any]:
         "info": info,
         "flags": [CppFlag(flag, str(getattr(spec, flag)).lower()) for flag in FLAGS],
         "keys": [CppKey(index, _made_key(key)) for key, index in keys.items()],
+        "env_compiled": description.compiled,
         "description": c_string(json.dumps(description.to_json(), sort_keys=True)),
     }
 

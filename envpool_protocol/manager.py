@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from envpool_protocol import generator, origins, records
 from envpool_protocol.building import build
+from envpool_protocol.compiled.hooks import hooks_of
 from envpool_protocol.errors import DuplicateEnvError, RegistrationError, UnknownEnvError, nearest
 from envpool_protocol.source_kinds import GymnasiumId
 from envpool_protocol.sources import Source, source_of
@@ -31,14 +32,18 @@ class EnvManager:
 
     @overload
     @classmethod
-    def register_env(cls, env: AnyEnv, name: str | None = None, **kwargs: Any) -> AnyEnv: ...
+    def register_env(
+        cls, env: AnyEnv, name: str | None = None, *, compiled: bool = False, **kwargs: Any
+    ) -> AnyEnv: ...
     @overload
     @classmethod
     def register_env(
-        cls, env: None = None, name: str | None = None, **kwargs: Any
+        cls, env: None = None, name: str | None = None, *, compiled: bool = False, **kwargs: Any
     ) -> Callable[[AnyEnv], AnyEnv]: ...
     @classmethod
-    def register_env(cls, env: Any = None, name: str | None = None, **kwargs: Any) -> Any:
+    def register_env(
+        cls, env: Any = None, name: str | None = None, *, compiled: bool = False, **kwargs: Any
+    ) -> Any:
         """Register an env under the task id `f"{name}_wrap"` and return it.
 
         Also a decorator, with or without arguments. Registering the same env again, or a newer version
@@ -49,6 +54,7 @@ class EnvManager:
                 also as `"module:id"`; a function `f(envid, **kwargs)` that returns an env of any of these; a
                 list of envs, which are then stepped in this process.
             name: default: the name of the class or function, or the id with `/` as `_`.
+            compiled: compile the hooks of an `EnvPoolProtocol` that declares its state to machine code.
             **kwargs: given to the constructor, to `gymnasium.make` or to the function.
 
         Raises:
@@ -57,8 +63,8 @@ class EnvManager:
             ProtocolError: a hook is missing or has the wrong signature, or no env can be built with `kwargs`.
         """
         if env is None:
-            return lambda decorated: cls.register_env(decorated, name, **kwargs)
-        cls.add(source_of(env, name, kwargs))
+            return lambda decorated: cls.register_env(decorated, name, compiled=compiled, **kwargs)
+        cls.add(source_of(env, name, kwargs, compiled))
         return env
 
     @classmethod
@@ -79,16 +85,25 @@ class EnvManager:
         return cls._sources.get(task_id)
 
     @classmethod
-    def source(cls, env: Any) -> Source:
+    def source(cls, env: Any, compiled: bool | None = None) -> Source:
         """The source of a task id, or of an env, which is registered if it was not.
+
+        Args:
+            env: what `register_env` takes, or a task id.
+            compiled: register it with its hooks compiled, or interpreted; None: as it is registered.
 
         Raises:
             UnknownEnvError: no env has this task id, here or on disk, and gymnasium does not know it.
+            RegistrationError: it has no hooks that could be compiled.
         """
         if isinstance(env, str):
-            return cls.find(env) or cls._source_on_disk(env) or cls._source_in_gymnasium(env)
-        known = next((source for source in cls._sources.values() if source.target is env), None)
-        return known or cls.add(source_of(env))
+            found = cls.find(env) or cls._source_on_disk(env) or cls._source_in_gymnasium(env)
+        else:
+            known = next((source for source in cls._sources.values() if source.target is env), None)
+            found = known or cls.add(source_of(env, compiled=bool(compiled)))
+        if compiled is None or compiled == found.compiled:
+            return found
+        return cls.add(source_of(found.target, found.name, found.kwargs, compiled))
 
     @classmethod
     def _source_on_disk(cls, task_id: str) -> Source | None:
@@ -138,7 +153,10 @@ class CppWrapperGenerator:
     @staticmethod
     def render(env: Any) -> dict[str, str]:
         """The generated sources of `env` (what `register_env` takes, or a task id): file name → text."""
-        return generator.render(EnvManager.source(env).describe())
+        source = EnvManager.source(env)
+        description = source.describe()
+        hooks = hooks_of(source, description)
+        return generator.render(description, hooks.digest if hooks else "")
 
     @staticmethod
     def generate_envpool_wrap(
@@ -147,6 +165,7 @@ class CppWrapperGenerator:
         force: bool = False,
         output_dir: str | os.PathLike[str] | None = None,
         report: Callable[[str], None] | None = None,
+        compiled: bool | None = None,
     ) -> GeneratedModule:
         """Make the C++ module of an env, so that `envpool_wrap.make` can pool it, from any interpreter.
 
@@ -161,21 +180,24 @@ class CppWrapperGenerator:
             force: compile even if the module is there.
             output_dir: where to put the module; default: `modules/` in the home folder.
             report: called with each line that the compiler's tools print.
+            compiled: compile the hooks to machine code, or let them be interpreted; default: as registered.
 
         Raises:
-            BuildError: there is no compiler (the message names the package), or it refused the sources.
+            BuildError: there is no compiler (the message names the package), or it refused the sources; a
+                hook that does not compile.
+            ImportError: hooks are to be compiled, and there is no Numba.
             ProtocolError, SpecError, RegistrationError: see `register_env`.
         """
         start = time.perf_counter()
         origins.refuse_while_importing("generate_envpool_wrap()")
-        source = EnvManager.source(env)
+        source = EnvManager.source(env, compiled)
         description = source.describe()
         origin = origins.origin_of(source) if source.travels else None
         if origin is not None:
             _say_if_taken_over(source.task_id, origin)
         modules = Path(output_dir).absolute() if output_dir else records.home() / "modules"
         report = report or (print if verbose else lambda line: None)
-        path, key, cached = build(description, modules, force, report)
+        path, key, cached = build(description, modules, force, report, hooks_of(source, description))
         if origin is not None:
             home = records.home()
             file = str(path.relative_to(home) if path.is_relative_to(home) else path)

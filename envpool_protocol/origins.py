@@ -83,7 +83,7 @@ def load_source(record: Record) -> Source:
         with _import_from(origin):
             target = _load_target(origin)
             kwargs = _unpickled(origin.kwargs) if origin.kwargs else {}
-            return source_of(target, record.name, kwargs)
+            return source_of(target, record.name, kwargs, record.description.get("compiled") is not None)
     except EnvPoolError:
         raise
     except (Exception, SystemExit) as error:  # a script may end with sys.exit()

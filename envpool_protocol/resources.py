@@ -18,6 +18,7 @@ def _find(folder: str) -> Path:
 
 _HEADERS = (
     "kernel_abi.h",
+    "kernel_runtime.h",
     "leaf.h",
     "module_abi.h",
     "py_envs.h",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from envpool_protocol.descriptions import Description, close_env, describe_env
@@ -27,11 +27,13 @@ class Source:
         target: what was registered.
         name: the task id without `_wrap`.
         kwargs: what the constructor is given besides.
+        compiled: whether its hooks are to be machine code.
     """
 
     target: Any
     name: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    compiled: bool = False
 
     travels: ClassVar[bool] = True  # whether another interpreter can find it: such sources have records
     takes_kwargs: ClassVar[bool] = True
@@ -104,6 +106,14 @@ class HookClass(Source):
 
     def call(self, envid: int) -> str:
         return f"{self.label}(envid={envid})"
+
+    def describe(self, kwargs: Mapping[str, Any] | None = None) -> Description:
+        if not self.compiled:
+            return super().describe(kwargs)
+        from envpool_protocol.compiled.hooks import compiled_facts
+
+        facts = compiled_facts(self)
+        return replace(super().describe(kwargs), compiled=facts)
 
 
 class EnvClass(Source):

@@ -14,6 +14,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from envpool_protocol.descriptions import Description, api_of, has_base
@@ -34,14 +35,18 @@ from envpool_protocol.source_kinds import (
 __all__ = ["Description", "Source", "checked_name", "source_of", "thunks"]
 
 
-def source_of(env: Any, name: str | None = None, kwargs: Mapping[str, Any] | None = None) -> Source:
+def source_of(
+    env: Any, name: str | None = None, kwargs: Mapping[str, Any] | None = None, compiled: bool = False
+) -> Source:
     """Check what the user wants to register.
 
     Raises:
-        RegistrationError: it is not something that can be registered, or a bad name.
+        RegistrationError: it is not something that can be registered, or to be compiled, or a bad name.
         ProtocolError: a hook is missing or has the wrong signature, or no env can be built with `kwargs`.
     """
     kwargs = dict(kwargs or {})
+    if compiled:
+        return _compiled_source(env, name, kwargs)
     if isinstance(env, str):
         return _gymnasium_source(_spec_of(env), name, kwargs)
     if has_base(type(env), "gymnasium", "EnvSpec"):
@@ -64,6 +69,14 @@ _EXPECTED = (
     "a subclass of EnvPoolProtocol, a gymnasium, gym or dm_env class, a gymnasium id such as 'CartPole-v1', "
     "a function f(envid) that returns an env, or a list of envs"
 )
+
+
+def _compiled_source(env: Any, name: str | None, kwargs: Mapping[str, Any]) -> Source:
+    if not (isinstance(env, type) and issubclass(env, EnvPoolProtocol)):
+        raise RegistrationError(
+            f"compiled=True: {env!r:.80} is no subclass of EnvPoolProtocol; only hooks can be compiled"
+        )
+    return replace(_class_source(env, name, kwargs), compiled=True)
 
 
 def _class_source(cls: type, name: str | None, kwargs: Mapping[str, Any]) -> Source:

@@ -25,6 +25,7 @@ from importlib import metadata
 from pathlib import Path
 
 from envpool_protocol import building, compiler, generator, origins, records, resources
+from envpool_protocol.compiled.hooks import OBJECT, hooks_of
 from envpool_protocol.errors import BuildError, ConfigError, EnvPoolError, RegistrationError
 from envpool_protocol.records import Origin
 from envpool_protocol.source_kinds import GymnasiumId
@@ -76,7 +77,9 @@ def build(
     origin, copied, needed = _found_elsewhere(source)
     wheel = _wheel_of(source, version, [*needed, *requires])
     description = source.describe()
-    sources, tool = generator.render(description), compiler.find_compiler()
+    hooks = hooks_of(source, description)
+    sources = generator.render(description, hooks.digest if hooks else "")
+    tool = compiler.find_compiler()
     key, file = building.module_key(sources, tool), compiler.extension_name(wheel.module)
     record = records.record_of(source.name, description.to_json(), origin, file, key)
     with tempfile.TemporaryDirectory(prefix="envpool-wheel.") as scratch:
@@ -86,6 +89,8 @@ def build(
             _write((package if name.endswith(".py") else work) / Path(name).name, text)
         for name, text in sources.items():
             _write(work / "module" / name, text)
+        if hooks is not None:
+            (work / "module" / OBJECT).write_bytes(hooks.object_code())
         for header in resources.headers():
             _copy(header, work / "cpp_core" / header.name)
         for path, inside in copied:

@@ -1,0 +1,140 @@
+"""A hash of all that compiled hooks depend on, found without Numba: what changes it makes them compile again.
+
+Byte code, constants, defaults and closures of the class's functions, and of every function and constant that
+they name; lines, which errors tell; the declared state; the versions of the tools, and this package.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import types
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_TOOLS = ("numba", "llvmlite", "numpy")
+_FOREIGN = ("numpy", "numba", "math", "cmath", "builtins", "gymnasium", "gym", "typing")
+
+
+def digest(cls: type) -> str:
+    """The hash for an env class."""
+    walk = _Walk()
+    walk.note(*map(_version, _TOOLS), _package())
+    walk.visit(cls)
+    return walk.hash.hexdigest()
+
+
+def _version(tool: str) -> str:
+    try:
+        return metadata.version(tool)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+@functools.cache
+def _package() -> str:
+    files = sorted(Path(__file__).parent.glob("*.*"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+class _Walk:
+    """Every object that is reached is hashed once, in the order in which it is met."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self._seen: dict[int, Any] = {}
+
+    def note(self, *texts: object) -> None:
+        for text in texts:
+            raw = text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogatepass")
+            self.hash.update(b"%d:" % len(raw) + raw)
+
+    def visit(self, value: Any) -> None:
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+            self.note(type(value).__name__, repr(value))
+            return
+        if id(value) in self._seen:
+            self.note("again", list(self._seen).index(id(value)))
+            return
+        self._seen[id(value)] = value  # kept: the id is its own while it lives
+        if isinstance(value, np.ndarray | np.generic):
+            self.note("array", value.dtype.str, value.shape, value.tobytes() if value.dtype != object else "")
+        elif isinstance(value, types.CodeType):
+            self._code(value)
+        elif isinstance(value, types.FunctionType):
+            self._function(value)
+        elif isinstance(getattr(value, "py_func", None), types.FunctionType):
+            self._function(value.py_func)  # what @njit made
+        elif isinstance(value, staticmethod | classmethod):
+            self.visit(value.__func__)
+        elif isinstance(value, property):
+            self._all((value.fget, value.fset))
+        elif isinstance(value, type):
+            self._class(value)
+        elif isinstance(value, Mapping):
+            self._all(value.keys())
+            self._all(value.values())
+        elif isinstance(value, tuple | list):
+            self._all(value)
+        elif isinstance(value, frozenset | set):
+            self.note(sorted(map(repr, value)))
+        else:
+            self.note(type(value).__module__, type(value).__qualname__)
+
+    def _all(self, values: Iterable[Any]) -> None:
+        values = list(values)
+        self.note(len(values))
+        for value in values:
+            self.visit(value)
+
+    def _class(self, cls: type) -> None:
+        self.note("class", cls.__module__, cls.__qualname__)
+        for base in cls.__mro__:
+            if base.__module__.partition(".")[0] in _FOREIGN:
+                continue
+            for name, value in vars(base).items():
+                if not (name.startswith("__") and name.endswith("__")):
+                    self.note(name)
+                    self.visit(value)
+
+    def _code(self, code: types.CodeType) -> None:
+        self.note(code.co_name, Path(code.co_filename).name, code.co_firstlineno)
+        self.note(
+            code.co_code, *map(str, code.co_lines()), code.co_argcount, code.co_kwonlyargcount, code.co_flags
+        )
+        self.note(code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+        self._all(code.co_consts)
+
+    def _function(self, function: types.FunctionType) -> None:
+        self.visit(function.__code__)
+        self._all(function.__defaults__ or ())
+        self.visit(function.__kwdefaults__)
+        for cell in function.__closure__ or ():
+            self.visit(cell.cell_contents)
+        for name in _names(function.__code__):
+            if name in function.__globals__:
+                self.note(name)
+                self._named(function.__globals__[name], function.__code__)
+
+    def _named(self, value: Any, code: types.CodeType) -> None:
+        """A global: of a module, what the function may take out of it."""
+        if isinstance(value, types.ModuleType):
+            self.note("module", value.__name__)
+            if value.__name__.partition(".")[0] not in _FOREIGN:
+                for name in _names(code):
+                    if hasattr(value, name):
+                        self.visit(getattr(value, name))
+        elif isinstance(value, type) and value.__module__.partition(".")[0] in _FOREIGN:
+            self.note("class", value.__module__, value.__qualname__)
+        else:
+            self.visit(value)
+
+
+def _names(code: types.CodeType) -> list[str]:
+    """The names that a function and those inside of it use, sorted."""
+    inner = [name for one in code.co_consts if isinstance(one, types.CodeType) for name in _names(one)]
+    return sorted({*code.co_names, *inner})

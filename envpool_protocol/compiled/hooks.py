@@ -1,0 +1,85 @@
+"""The compiled hooks of a source: what a build needs of them."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from envpool_protocol.compiled import digest
+from envpool_protocol.compiled.proposal import proposal
+from envpool_protocol.compiled.state import DECLARATION, declares, state_dtype
+from envpool_protocol.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from envpool_protocol.sources import Description, Source
+
+OBJECT = "hooks.o"
+
+
+@dataclass(frozen=True)
+class CompiledHooks:
+    """The hooks of an env as an object file, made when it is asked for."""
+
+    source: Source
+    description: Description
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all that the object file depends on; Numba is not imported."""
+        return digest.digest(self.source.target)
+
+    def object_code(self) -> bytes:
+        """The object file.
+
+        Raises:
+            ImportError: there is no Numba.
+            BuildError: a hook does not compile.
+        """
+        try:
+            from envpool_protocol.compiled.kernel import object_code
+        except ImportError as error:
+            raise ImportError(
+                f"compiling hooks needs Numba ({error}): pip install 'envpool-wrapper[compiled]'. What was "
+                "compiled elsewhere, as with build_wheel, runs without it"
+            ) from error
+        instance = self.source.make(0)
+        try:
+            return object_code(self.source.target, self.description, instance)
+        finally:
+            with contextlib.suppress(Exception):
+                instance._close_envpool()
+
+
+def hooks_of(source: Source, description: Description) -> CompiledHooks | None:
+    """The compiled hooks of a source that has been registered with `compiled=True`, else None."""
+    return None if description.compiled is None else CompiledHooks(source, description)
+
+
+def compiled_facts(source: Source) -> dict[str, Any]:
+    """What a description says of compiled hooks.
+
+    Raises:
+        ProtocolError: the class declares no state; a declaration is proposed.
+        SpecError: a field of its declaration is not supported.
+    """
+    cls = source.target
+    if not declares(cls):
+        raise ProtocolError(_what_to_add(source))
+    dtype = state_dtype(cls)
+    return {"state_bytes": dtype.itemsize, "fields": list(dtype.names or ())}
+
+
+def _what_to_add(source: Source) -> str:
+    env = source.make(0)
+    try:
+        with contextlib.suppress(Exception):
+            env._reset_envpool()  # which may set what __init__ does not
+        return (
+            f"{source.label} declares no state, so its hooks cannot be compiled. Add to the class a dtype for "
+            f"each attribute that its hooks use, as {DECLARATION}. From an instance:\n\n{proposal(env)}\n"
+        )
+    finally:
+        with contextlib.suppress(Exception):
+            env._close_envpool()
