@@ -10,7 +10,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any
 
@@ -193,7 +193,7 @@ def check_described(env: Any, env_id: int, description: Description, source: Sou
         SpecError: it differs; the message has both spaces.
         ProtocolError: it is no env.
     """
-    found = describe_env(env, source.name)
+    found = replace(describe_env(env, source.name), compiled=description.compiled)
     if found == description:
         return
     for side in ("observation_space", "action_space", "info_space"):
