@@ -22,11 +22,11 @@ from gymnasium.vector.utils import batch_space
 
 
 class ChasingVecEnv(VectorEnv):
-    """`state`: position and velocity of runner and chaser, (env_num, 4 * dim) float32; `action` (env_num, dim).
+    """`state`: position and velocity of runner and chaser, (env_num, 4 * dim); `action`: (env_num, dim).
 
-    The reward is the distance gained, less 0.02 times the action's norm, which counts as 1 if it is less. An
-    episode terminates when the distance is below `dim`, and is truncated after `max_step` steps. The step that
-    ends it returns the first state of the next; its last one is in `info["final_obs"]`, where
+    The reward is the distance gained, less 0.02 times the action's norm, which counts as 1 if it is less.
+    An episode terminates when the distance is below `dim`, and is truncated after `max_step` steps. The step
+    that ends it returns the first state of the next one, and its last in `info["final_obs"]`, where
     `info["_final_obs"]`.
     """
 

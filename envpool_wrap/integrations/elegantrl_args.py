@@ -80,15 +80,15 @@ class Dims:
             )
         return cls(told["state_dim"], int(told["action_dim"]), bool(told["if_discrete"]))
 
-    def spaces(self, dtype: Any) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
-        """Of one env: an unbounded Box of `dtype`; a Box from -1 to 1, float32, or a Discrete."""
+    def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+        """Of one env: an unbounded Box of float32; a Discrete, or a Box of float32 from -1 to 1."""
         shape = (self.state_dim,) if isinstance(self.state_dim, int) else tuple(self.state_dim)
         action = (
             spaces.Discrete(self.action_dim)
             if self.if_discrete
             else spaces.Box(-1.0, 1.0, (self.action_dim,), np.float32)
         )
-        return spaces.Box(-np.inf, np.inf, shape, dtype), action
+        return spaces.Box(-np.inf, np.inf, shape, np.float32), action
 
     def check(self, env_args: Mapping[str, Any], env_name: str) -> None:
         """Raise ConfigError where `env_args` tell something else."""
@@ -189,11 +189,37 @@ def size_of(env: Any) -> int:
 
 
 def one_env(source: Source, envid: int, told: Mapping[str, Any]) -> Any:
-    """Env number `envid`, with spaces if it came without. States of such an env are float32 or float64."""
+    """Env number `envid`, with spaces also if it came without."""
     env = source.make(envid)
-    if not any(hasattr(env, one) for one in ("observation_space", "observation_spec")):
-        env.observation_space, env.action_space = Dims.told(env, told).spaces(np.float64)
+    plain = hasattr(env, "step") and not hasattr(env, "observation_spec")  # neither hooks nor dm_env's
+    if plain and getattr(env, "observation_space", None) is None:
+        return SpacedEnv(env, Dims.told(env, told))
     return env
+
+
+class SpacedEnv:
+    """An env without spaces, given them; its states become float32, which is what ElegantRL computes with."""
+
+    def __init__(self, env: Any, dims: Dims) -> None:
+        self.env = env
+        self.observation_space, self.action_space = dims.spaces()
+
+    def reset(self, **kwargs: Any) -> Any:
+        answer = self.env.reset(**kwargs)
+        return (_float32(answer[0]), *answer[1:]) if isinstance(answer, tuple) else _float32(answer)
+
+    def step(self, action: Any) -> Any:
+        state, *others = self.env.step(action)
+        return (_float32(state), *others)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "env":  # not set yet
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+
+def _float32(state: Any) -> Any:
+    return np.asarray(state, np.float32)
 
 
 def _parameters(env_class: type) -> tuple[list[str], bool]:

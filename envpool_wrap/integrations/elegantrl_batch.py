@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar
 
-import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -61,7 +60,7 @@ class ElegantRLBatch(VectorEnv[Any, Any, Any]):
             )
         self.env = env
         self.num_envs = size_of(env)
-        self.single_observation_space, self.single_action_space = Dims.told(env, {}).spaces(np.float32)
+        self.single_observation_space, self.single_action_space = Dims.told(env, {}).spaces()
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.device = known_device(env.device)
@@ -138,7 +137,7 @@ def checked_actions(actions: Any, shape: Any, discrete: bool, device: Any) -> An
         ActionError: they are not.
     """
     if not isinstance(actions, torch.Tensor):
-        raise ActionError(f"actions are a {type(actions).__name__}; expected a tensor on {device}")
+        raise ActionError(f"actions: expected a tensor on {device}, found a {type(actions).__name__}")
     if actions.shape != shape:
         raise ActionError(f"actions: expected shape {tuple(shape)}, found {tuple(actions.shape)}")
     if actions.device != device:
