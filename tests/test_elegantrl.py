@@ -320,7 +320,7 @@ def test_missing_dimensions_are_named() -> None:
         ProtocolError, match=r"action_dim, if_discrete of .*Bare: expected in env_args, or as"
     ):
         build_env(Bare, {"state_dim": 2, "num_envs": 2})
-    with build_env(Bare, {"state_dim": 2, "action_dim": 3, "if_discrete": True}) as env:
+    with build_env(Bare, {"state_dim": [2], "action_dim": 3, "if_discrete": True}) as env:
         env.reset()
         assert env.step(2)[0].tolist() == [0, 0]
 
@@ -335,8 +335,13 @@ def test_batches_that_do_not_do() -> None:
         def __init__(self, num_envs: int) -> None:
             super().__init__(env_num=2)
 
+        def close(self) -> None:
+            closed.append(self)
+
+    closed: list[Any] = []
     with pytest.raises(ConfigError, match=r"num_envs=3, and .*Fixed made 2 envs"):
         build_env(Fixed, {"num_envs": 3})
+    assert len(closed) == 1
     with pytest.raises(ConfigError, match="action_dim=2, but that of Batch is 1"):
         build_env(Batch, {"action_dim": 2})
 
@@ -440,7 +445,7 @@ def test_settings_that_do_not_do(make: Any, task_id: Any) -> None:
     with pytest.raises(ConfigError, match="Nearest: 'num_envs'"):
         ElegantRLVecEnv(task_id(Counting), num_env=2)
     with pytest.raises(ConfigError, match=r"device='gpu': .*gpu"):
-        ElegantRLVecEnv(pool, device="gpu")
+        ElegantRLVecEnv(task_id(Counting), device="gpu")
     with pytest.raises(UnknownEnvError):
         ElegantRLVecEnv("Countin_wrap")
     with pytest.raises(ConfigError, match="expected a task id, a pool of the gym or gymnasium face"):

@@ -82,7 +82,7 @@ class ElegantRLVecEnv(ElegantRLFace):
     Tensors on the CPU share memory with the pool's arrays, which are yours, where the dtype is the same.
 
     Attributes:
-        env_name, num_envs, max_step, state_dim, action_dim, if_discrete, device: as ElegantRL reads them.
+        device: where the tensors are. ElegantRL's other attributes are there, too.
         pool: the pool; `close` closes it.
     """
 
@@ -115,15 +115,17 @@ class ElegantRLVecEnv(ElegantRLFace):
             SpecError: observations that are not one array of numbers, or actions that ElegantRL lacks.
             EnvPoolError: what `make` raises.
         """
+        asked = None if device is None else known_device(device)
         super().__init__(envs, env_name, max_step, config)
-        self.device = known_device(device or self._known.device or "cpu")
+        self.device = asked or known_device(self._known.device or "cpu")
         self._dtype = dtype
         self._shape = (self.num_envs,) if self.if_discrete else (self.num_envs, self.action_dim)
         self._has_numpy = self._known.device is None  # until the first arrays have been seen
 
     def _check_pool(self) -> None:
         pool = self.pool
-        if not hasattr(pool, "metadata") or not hasattr(pool, "num_envs"):
+        is_dm = hasattr(pool, "observation_spec")
+        if is_dm or not (hasattr(pool, "metadata") and hasattr(pool, "num_envs")):
             raise ConfigError(
                 f"ElegantRLVecEnv({pool!r:.120}): expected a task id, a pool of the gym or gymnasium face, "
                 "or a VectorEnv"
@@ -164,12 +166,9 @@ class ElegantRLVecEnv(ElegantRLFace):
         obs, *outcome, info = result
         self._has_numpy = isinstance(obs, np.ndarray)
         if "final_obs" in info:
-            final_obs, ended = info["final_obs"], info["_final_obs"]
-            if isinstance(final_obs, np.ndarray) and final_obs.dtype == object:  # None where nothing ended
-                pairs = zip(final_obs, obs, strict=True)
-                final_obs = np.stack([now if last is None else last for last, now in pairs])
-            finals = {"final_obs": self._tensor(final_obs, self._dtype), "_final_obs": self._tensor(ended)}
-            info = {**info, **finals}
+            info = {**info, "final_obs": self._tensor(_whole(info["final_obs"], obs), self._dtype)}
+            if "_final_obs" in info:
+                info["_final_obs"] = self._tensor(info["_final_obs"])
         state = self._tensor(obs, self._dtype)
         if not outcome:
             return state, info
@@ -194,6 +193,13 @@ class ElegantRLVecEnv(ElegantRLFace):
         return tensor if dtype is None else tensor.to(dtype)
 
 
+def _whole(final_obs: Any, obs: Any) -> Any:
+    """Gymnasium's object array, None where no episode ended, as one array with `obs` there."""
+    if not isinstance(final_obs, np.ndarray) or final_obs.dtype != object:
+        return final_obs
+    return np.stack([now if last is None else last for last, now in zip(final_obs, obs, strict=True)])
+
+
 class ElegantRLEnv(ElegantRLFace):
     """One env as ElegantRL has it: arrays and numbers, and nobody resets it but you.
 
@@ -202,7 +208,6 @@ class ElegantRLEnv(ElegantRLFace):
     bools. All else, such as `render`, `unwrapped` or `cumulative_returns`, is the env's own.
 
     Attributes:
-        env_name, num_envs, max_step, state_dim, action_dim, if_discrete: as ElegantRL reads them.
         pool: the pool; `close` closes it.
     """
 
@@ -215,7 +220,9 @@ class ElegantRLEnv(ElegantRLFace):
 
         Args:
             envs: a task id, or a pool of one env with `autoreset_mode="disabled"` and `infos="list"`.
-            env_name, max_step, **config: as for `ElegantRLVecEnv`.
+            env_name: as for `ElegantRLVecEnv`.
+            max_step: as for `ElegantRLVecEnv`.
+            **config: as for `ElegantRLVecEnv`.
 
         Raises:
             ConfigError, SpecError, EnvPoolError: as for `ElegantRLVecEnv`.

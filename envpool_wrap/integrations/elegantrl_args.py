@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
+from envpool_protocol.descriptions import close_env
 from envpool_protocol.errors import ConfigError, ProtocolError, SpecError, nearest
 from envpool_protocol.sources import Source, source_of
 from envpool_wrap.config import PoolConfig
@@ -56,8 +57,7 @@ class Dims:
                 f"observation space {observation}: ElegantRL's states are rows of one tensor; wrap the env "
                 "in gymnasium.wrappers.FlattenObservation"
             )
-        shape = tuple(map(int, observation.shape))
-        state_dim = shape[0] if len(shape) == 1 else shape
+        state_dim = _dim(observation.shape)
         if isinstance(action, spaces.Discrete):
             return cls(state_dim, int(action.n), True)
         if isinstance(action, spaces.Box) and len(action.shape) == 1:
@@ -71,18 +71,20 @@ class Dims:
         Raises:
             ConfigError: neither does.
         """
-        told = {one.name: env_args.get(one.name, getattr(env, one.name, None)) for one in fields(cls)}
+        names = [one.name for one in fields(cls)]
+        told = {name: getattr(env, name, None) for name in names}
+        told |= {name: env_args[name] for name in names if env_args.get(name) is not None}
         missing = [name for name, value in told.items() if value is None]
         if missing:
             raise ConfigError(
                 f"{', '.join(missing)} of {type(env).__qualname__}: expected in env_args, or as attributes "
                 "of the env, which has no spaces to read them from"
             )
-        return cls(told["state_dim"], int(told["action_dim"]), bool(told["if_discrete"]))
+        return cls(_dim(told["state_dim"]), int(told["action_dim"]), bool(told["if_discrete"]))
 
     def spaces(self) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
         """Of one env: an unbounded Box of float32; a Discrete, or a Box of float32 from -1 to 1."""
-        shape = (self.state_dim,) if isinstance(self.state_dim, int) else tuple(self.state_dim)
+        shape = (self.state_dim,) if isinstance(self.state_dim, int) else self.state_dim
         action = (
             spaces.Discrete(self.action_dim)
             if self.if_discrete
@@ -93,9 +95,15 @@ class Dims:
     def check(self, env_args: Mapping[str, Any], env_name: str) -> None:
         """Raise ConfigError where `env_args` tell something else."""
         for name, found in asdict(self).items():
-            told = env_args.get(name, found)
-            if (tuple(told) if isinstance(told, list) else told) != found:
+            told = env_args.get(name)
+            if told is not None and _dim(told) != found:
                 raise ConfigError(f"env_args: {name}={told!r}, but that of {env_name} is {found!r}")
+
+
+def _dim(told: Any) -> Any:
+    """A length, or a shape that has not just one."""
+    shape = tuple(np.atleast_1d(told).tolist())
+    return shape[0] if len(shape) == 1 else shape
 
 
 class EnvArgs:
@@ -167,6 +175,7 @@ class EnvArgs:
         env = self._target(**self._kwargs)
         found = size_of(env)
         if self.num_envs not in (None, found):
+            close_env(env)
             raise ConfigError(f"env_args: num_envs={self.num_envs}, and {self.env_name} made {found} envs")
         for name in ("env_name", "max_step", "target_return"):
             if name in self.told:

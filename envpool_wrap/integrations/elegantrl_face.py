@@ -16,8 +16,13 @@ class ElegantRLFace:
     """An env with ElegantRL's attributes.
 
     Attributes:
-        env_name, num_envs, max_step, state_dim, action_dim, if_discrete: as ElegantRL reads them.
-        dims: the last three.
+        env_name: as told, else what the envs are called.
+        num_envs: how many envs.
+        max_step: as told, else after how many steps episodes are truncated, else 12345.
+        state_dim: see `Dims`.
+        action_dim: see `Dims`.
+        if_discrete: see `Dims`.
+        dims: the three before.
         pool: what steps the envs; `close` closes it.
     """
 
@@ -89,12 +94,13 @@ def _known(envs: Any) -> _Known:
         return _Known(
             of.gymnasium_observation_space, of.gymnasium_action_space, envs._name, limit, device=None
         )
+    inner = getattr(envs, "venv", envs)  # what a BatchedPool is of
     return _Known(
         envs.single_observation_space,
         envs.single_action_space,
-        getattr(envs, "env_name", type(envs).__name__),
-        getattr(envs, "max_step", None),
-        getattr(envs, "device", None),
+        getattr(inner, "env_name", type(inner).__name__),
+        getattr(inner, "max_step", None),
+        getattr(inner, "device", None),
     )
 
 
