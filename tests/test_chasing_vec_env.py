@@ -7,7 +7,6 @@ Needs torch: `make test-all`. The tests of a GPU are skipped where there is none
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -162,9 +161,7 @@ def pooled(request: pytest.FixtureRequest) -> Any:
     """The env itself, and a pool around it."""
     if request.param == "itself":
         return lambda env: env
-    if importlib.util.find_spec("envpool_wrap.integrations.batched") is None:
-        pytest.skip("there is no BatchedPool")
-    return importlib.import_module("envpool_wrap.integrations.batched").BatchedPool
+    return pytest.importorskip("envpool_wrap.integrations.batched", exc_type=ImportError).BatchedPool
 
 
 @pytest.mark.parametrize("device_id", DEVICES)
@@ -221,14 +218,42 @@ def test_reads_are_counted() -> None:
     assert reads.seen.total() >= 4
 
 
-@pytest.mark.parametrize("face", [lambda env: env, ElegantRLVecEnv], ids=["bare", "ElegantRLVecEnv"])
-def test_a_step_reads_no_value(face: Any, chasing: Any) -> None:
-    env = face(chasing(env_num=16, device_id=-1, max_step=20, seed=0))
+def assert_nothing_is_read(env: Any, steps: int = 100) -> None:
     env.reset()
     with HostReads() as reads:
-        for _ in range(100):
+        for _ in range(steps):
             env.step(torch.zeros(16, 2))
     assert reads.seen.total() == 0, reads.seen
+
+
+def test_a_step_reads_no_value(chasing: Any, pooled: Any) -> None:
+    env = chasing(env_num=16, device_id=-1, max_step=20, seed=0)
+    assert_nothing_is_read(env)
+    assert_nothing_is_read(ElegantRLVecEnv(pooled(env)))
+
+
+def test_a_step_of_an_env_of_the_old_kind_reads_no_value(chasing: Any, pooled: Any) -> None:
+    class Old:
+        """Four values from `step`, `done` a float."""
+
+        def __init__(self, env: Any) -> None:
+            self.env = env
+
+        def reset(self) -> Any:
+            return self.env.reset()[0]
+
+        def step(self, action: Any) -> Any:
+            state, reward, terminal, truncate, _ = self.env.step(action)
+            done = (terminal | truncate).to(torch.float32)
+            return state, reward, done, {"time_outs": truncate.to(torch.int64)}
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.env, name)
+
+    env = from_elegantrl(Old(chasing(env_num=16, device_id=-1, max_step=20, seed=0)))
+    assert type(env).__name__ == "ElegantRLBatch"
+    assert_nothing_is_read(env)
+    assert_nothing_is_read(ElegantRLVecEnv(pooled(env)))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

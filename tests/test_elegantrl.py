@@ -292,7 +292,7 @@ def test_a_class_that_makes_a_batch_itself(build: Any) -> None:
     [
         (Lengths, None, "env_args=None: expected a dict"),
         (None, {}, "env_class=None: expected a class, or gymnasium.make"),
-        (lambda: None, {}, "expected a class, or gymnasium.make"),
+        (gymnasium.make_vec, {"env_name": "CartPole-v1"}, "expected a class, or gymnasium.make"),
         (gymnasium.make, {"num_envs": 2}, "env_args lacks 'env_name', the id that gymnasium.make is given"),
         (Lengths, {"num_envs": 0}, "num_envs=0: expected an int of at least 1"),
         (Lengths, {"num_envs": 1.5}, "num_envs=1.5: expected an int"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
@@ -72,7 +73,7 @@ class Dims:
             ConfigError: neither does.
         """
         names = [one.name for one in fields(cls)]
-        told = {name: getattr(env, name, None) for name in names}
+        told: dict[str, Any] = {name: getattr(env, name, None) for name in names}
         told |= {name: env_args[name] for name in names if env_args.get(name) is not None}
         missing = [name for name, value in told.items() if value is None]
         if missing:
@@ -127,7 +128,7 @@ class EnvArgs:
             raise ConfigError(
                 f"env_args={env_args!r}: expected a dict, such as {{'env_name': 'Pendulum-v1'}}"
             )
-        is_make = getattr(env_class, "__module__", "") == "gymnasium.envs.registration"
+        is_make = env_class is gymnasium.make
         if not is_make and not isinstance(env_class, type):
             raise ConfigError(f"env_class={env_class!r}: expected a class, or gymnasium.make")
         if is_make and "env_name" not in env_args:
