@@ -74,9 +74,7 @@ def test_rows_are_added_up_by_their_place_in_the_batch(make: Any, backend: str, 
     pool.async_reset()
     ids = pool.recv(reset=True)[1]["env_id"]
     deadline, step = time.monotonic() + 60, 0
-    while (
-        step < 60 or min(len(seen[env]) for env in range(3)) < 2
-    ):  # a worker may wait for a core for 60 batches
+    while step < 60 or min(len(seen[env]) for env in range(3)) < 2:  # a worker may wait for a core for 60 batches
         assert time.monotonic() < deadline, f"some env never ended two episodes: {dict(seen)}"
         step += 1
         if batch_size == 0:
