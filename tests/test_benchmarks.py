@@ -323,3 +323,13 @@ def test_a_peer_returns_what_the_loop_returns(name: str, elsewhere: Path) -> Non
     cell = {"env": "cartpole", "num_envs": 4, "contender": name, "workers": 2, "beside": (), **QUICK}
     line = jobs.run_job("cell", "pools", cell)
     assert line["status"] == "ok", line["error"]
+
+
+@pytest.mark.integration
+def test_elegantrls_face_is_measured_beside_its_pool(home: Path, one_torch_thread: None) -> None:
+    pytest.importorskip("torch")
+    from benchmarks import elegantrl
+
+    for pair, num_envs in ((elegantrl.face_and_pool("noop", 2, "inline"), 2), (elegantrl.chasing(8, -1), 8)):
+        with pair as runs:
+            assert min(elegantrl.measure(runs, num_envs, rounds=1, seconds=0.01)) > 0
