@@ -95,9 +95,8 @@ class VecEnv:
             ActionError: an env_info of another size, or for envs that take none.
             EnvError, WorkerDied: an env raised; `.result` has what was to be returned.
         """
-        self._drop_pending()
-        self._ids = None
         options = None if env_info is None else self._options(env_info)
+        self._drop_pending()
         try:
             first = self.pool.reset(options=options)
         except (EnvError, WorkerDied) as error:
