@@ -72,5 +72,5 @@ def space_of(value: Any, name: str) -> Any:
             f"{name}: no observation_space, and none can be inferred from {value!r:.80}; expected numbers, "
             "arrays, or dicts and tuples of these. Set observation_space in __init__"
         )
-    low, high = extremes(DTYPES[array.dtype.name])
+    low, high = (np.full_like(array, bound) for bound in extremes(DTYPES[array.dtype.name]))
     return spaces.Box(low, high, array.shape, array.dtype.type)
