@@ -266,52 +266,44 @@ class VecEnv:
                     self.pool.recv()
 
 
-class _OfEnvs(VecEnv):
-    """Makes its pool, with the settings that go with it."""
+class GymEnv(VecEnv):
+    """Envs that drop out of the batch when their episode ends, until all are reset.
 
-    _mode: ClassVar[dict[str, Any]]
+    Args:
+        envs: a list of live envs, which stay in this process; a list of functions without arguments, one per
+            env; a task id; or a pool with `autoreset_mode="disabled"`.
+        seed: env i gets seed + i with its first reset; None: a fresh one.
+        device: where tensors are put. Actions may be anywhere.
+        **config: settings of the pool that is made; see `envpool_wrap.config.PoolConfig`.
+
+    Raises:
+        ConfigError: a setting, or a pool, that does not go with this.
+        EnvPoolError: what `VecEnv`, `make` and `from_env_fns` raise.
+    """
+
+    _mode: ClassVar[dict[str, Any]] = {"autoreset_mode": "disabled"}
 
     def __init__(self, envs: Any, seed: Any = None, *, device: Any = "cpu", **config: Any) -> None:
-        """Make a pool, or take one.
-
-        Args:
-            envs: a list of live envs, which stay in this process; a list of functions without arguments, one
-                per env; a task id; or a pool.
-            seed: env i gets seed + i with its first reset; None: a fresh one.
-            device: where tensors are put.
-            **config: settings of the pool that is made; see `envpool_wrap.config.PoolConfig`.
-
-        Raises:
-            ConfigError: a setting, or a pool, that does not go with this.
-            EnvPoolError: what `VecEnv`, `make` and `from_env_fns` raise.
-        """
         given = not isinstance(envs, str | list | tuple)
         if given and (config or seed is not None):
             named = [*config] if seed is None else ["seed", *config]
             raise ConfigError(f"{', '.join(named)} beside {envs!r:.80}: give settings to envpool_wrap.make")
         pool = envs if given else _made(envs, {"infos": "none", **self._mode, "seed": seed, **config})
         try:
-            super().__init__(pool, device=device, infinite=self._mode is _ENDLESS)
+            super().__init__(pool, device=device, infinite=self._mode["autoreset_mode"] == "same_step")
         except BaseException:
             if not given:
                 pool.close()
             raise
 
 
-_SHRINKING = {"autoreset_mode": "disabled"}
-_ENDLESS = {"autoreset_mode": "same_step", "keep_options": True}
+class GymEnvInf(GymEnv):
+    """Envs that are reset in the step that ends their episode, so that all always run. Also `GymInfEnv`.
 
+    Arguments are those of `GymEnv`; a pool has `autoreset_mode="same_step"`.
+    """
 
-class GymEnv(_OfEnvs):
-    """Envs that drop out of the batch when their episode ends, until all are reset."""
-
-    _mode = _SHRINKING
-
-
-class GymEnvInf(_OfEnvs):
-    """Envs that are reset when their episode ends, so that all always run. Also called `GymInfEnv`."""
-
-    _mode = _ENDLESS
+    _mode: ClassVar[dict[str, Any]] = {"autoreset_mode": "same_step", "keep_options": True}
 
 
 GymInfEnv = GymEnvInf
