@@ -390,6 +390,14 @@ def test_results_are_on_the_device_that_was_asked_for() -> None:
                 assert obs["frame"].shape == (len(running), 2)
 
 
+def test_a_device_that_is_not_there_is_refused_at_once(make: Any) -> None:
+    pool = make(Counting, num_envs=1, autoreset_mode="disabled")
+    for device in ("cuda:99", "toaster", 1.5):
+        with pytest.raises(ConfigError, match=f"device={device!r}: "):
+            GymEnv(pool, device=device)
+    assert GymEnv(pool, device=torch.device("cpu")).reset()[1].tolist() == [0]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("kind", [GymEnv, GymEnvInf])
 def test_on_cuda_it_is_as_on_the_cpu(kind: Any) -> None:
@@ -542,8 +550,8 @@ def test_what_a_user_does_to_running_does_not_change_who_runs() -> None:
         env.reset()
         running = step(env, [0, 0, 0, 0])[1][1]
         running.fill_(0)
-        (obs, _), _ = step(env, [0, 0, 0])
-        assert obs["frame"][:, 1].tolist() == [80, 82, 83]
+        (obs, was), _ = step(env, [0, 0, 0])
+        assert obs["frame"][:, 1].tolist() == [80, 82, 83] and was.tolist() == [0, 2, 3]
 
 
 @pytest.mark.parametrize("kind", [GymEnv, GymEnvInf])

@@ -24,6 +24,8 @@ from envpool_protocol.errors import (
 )
 from envpool_protocol.sources import listed
 from envpool_wrap.env_fns import pool_of
+from envpool_wrap.faces.gym import GymPool
+from envpool_wrap.faces.gymnasium import GymnasiumPool
 from envpool_wrap.imports import needs
 from envpool_wrap.integrations.columns import action_column, columns_of
 
@@ -60,21 +62,20 @@ class VecEnv:
         infinite: whether all envs always run.
 
     Raises:
-        ConfigError: a pool that does not go with this.
+        ConfigError: a pool that does not go with this, or a device that is not there.
         SpecError: an action that is no tensor, text in the observation, or a key of it that is one of those
             above.
     """
 
     def __init__(self, pool: Any, *, device: Any = "cpu", infinite: bool | None = None) -> None:
         self.infinite = _check_pool(pool, infinite)
-        self.pool, self._device = pool, torch.device(device)
+        self.pool, self._device = pool, _checked_device(device)
         self._tensor = torch.from_numpy if self._device.type == "cpu" else self._moved
         self.observation_space = pool.spec.gymnasium_observation_space
         self.action_space = pool.spec.gymnasium_action_space
         self._columns = columns_of(self.observation_space, _BESIDE)
         self._action_column = action_column(self.action_space)
         self._ids: Any = None  # of the running envs; None before a reset
-        self._running: Any = None  # the same as a tensor
 
     def n_envs(self) -> int:
         """How many envs there are, running or not."""
@@ -127,7 +128,7 @@ class VecEnv:
         """
         action = self._action(policy_output)
         if len(action) == 0:
-            return (self._nothing(), self._running), (self._nothing(), self._running)
+            return (self._nothing(), self._running()), (self._nothing(), self._running())
         everyone = len(action) == len(self.pool)
         try:
             result = self.pool.step(action, None if everyone else self._ids)
@@ -154,13 +155,13 @@ class VecEnv:
 
     def _begun(self, obs: Any, info: Any) -> tuple[DictTensor, Any]:
         rows = len(self.pool)
-        self._run(np.arange(rows))
-        return self._told(self._observed(obs), self._beside_first(rows), rows), self._running
+        self._ids = np.arange(rows)
+        return self._told(self._observed(obs), self._beside_first(rows), rows), self._running()
 
     def _stepped(
         self, action: Any, obs: Any, reward: Any, terminated: Any, truncated: Any, info: Any
     ) -> tuple[tuple[DictTensor, Any], tuple[DictTensor, Any]]:
-        was_running, rows, ended = self._running, len(action), terminated | truncated
+        was_running, rows, ended = self._running(), len(action), terminated | truncated
         observed = self._observed(obs)
         beside = {
             "reward": reward.astype(np.float32),
@@ -177,13 +178,13 @@ class VecEnv:
             beside_now = {key: _filled(array, ended, _BESIDE[key]) for key, array in beside.items()}
         else:
             goes_on = ~ended
-            self._run(self._ids[goes_on])
+            self._ids = self._ids[goes_on]
             rows_now = self._tensor(np.flatnonzero(goes_on))
             now = {key: tensor[rows_now] for key, tensor in observed.items()}
             beside_now = {key: array[goes_on] for key, array in beside.items()}
         return (
             (self._told(observed, beside, rows), was_running),
-            (self._told(now, beside_now, len(self._ids)), self._running),
+            (self._told(now, beside_now, len(self._ids)), self._running()),
         )
 
     def _told(self, observed: dict[str, Any], beside: dict[str, Any], rows: int) -> DictTensor:
@@ -214,8 +215,9 @@ class VecEnv:
         zeros = {"reward": np.zeros(rows, np.float32), "last_action": self._action_column.zeros(rows)}
         return {key: zeros.get(key, np.full(rows, first)) for key, first in _BESIDE.items()}
 
-    def _run(self, ids: Any) -> None:
-        self._ids, self._running = ids, self._tensor(ids.copy())
+    def _running(self) -> Any:
+        """The ids of the running envs: each time a tensor of its own, which is the user's."""
+        return self._tensor(self._ids.copy())
 
     # ---- to the pool ----
 
@@ -317,7 +319,7 @@ def _made(envs: Any, config: dict[str, Any]) -> Any:
 
 def _check_pool(pool: Any, infinite: bool | None) -> bool:
     """Whether the pool's envs always run."""
-    if not hasattr(pool, "config") or not hasattr(pool, "step") or hasattr(pool, "observation_spec"):
+    if not isinstance(pool, GymPool | GymnasiumPool):
         raise ConfigError(
             f"{pool!r:.80}: expected a list of envs or of functions, a task id, or a pool with the gym or "
             "gymnasium API"
@@ -334,6 +336,14 @@ def _check_pool(pool: Any, infinite: bool | None) -> bool:
     if (mode := config["autoreset_mode"]) not in wanted:
         raise ConfigError(f"autoreset_mode={mode!r}: make the pool with {' or '.join(map(repr, wanted))}")
     return bool(mode == "same_step")
+
+
+def _checked_device(device: Any) -> Any:
+    """Raises ConfigError for a device that is not there, now and not at the first reset."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ConfigError(f"device={device!r}: {error}") from error
 
 
 def _filled(array: Any, mask: Any, value: Any) -> Any:
