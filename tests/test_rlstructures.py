@@ -22,6 +22,7 @@ from envpool_protocol.errors import (
     ActionError,
     ConfigError,
     EnvError,
+    PendingCallError,
     PoolClosedError,
     PoolTimeout,
     RegistrationError,
@@ -424,6 +425,7 @@ def test_a_pool_of_either_face_will_do(env_type: str, mode: str, make: Any, back
     env = VecEnv(pool)
     assert env.pool is pool and env.infinite is (mode == "same_step") and env.n_envs() == 3
     assert env.action_space == spaces.Box(-1.0, 1.0, (1,), np.float32)
+    assert env.observation_space == spaces.Box(-np.inf, np.inf, (3,), np.float32)
     _, running = env.reset()
     told = []
     for _ in range(4):
@@ -775,6 +777,25 @@ def test_a_timeout_loses_nothing_that_a_reset_does_not_bring_back(make: Any) -> 
     obs, running = env.reset()
     assert running.tolist() == [0, 1] and obs["frame"].tolist() == [[0, 0], [1, 0]]
     assert step(env, [0, 0])[0][0]["frame"].tolist() == [[0, 1], [1, 1]]
+
+
+class Interrupted(Counter):
+    def step(self, action: Any) -> Any:
+        if action == 2:
+            raise KeyboardInterrupt
+        return super().step(action)
+
+
+@pytest.mark.parametrize("kind", [GymEnv, GymEnvInf])
+def test_after_ctrl_c_a_reset_is_the_way_on(kind: Any) -> None:
+    with kind([Interrupted(9) for _ in range(3)], seed=80) as env:
+        env.reset()
+        with pytest.raises(KeyboardInterrupt):
+            step(env, [0, 2, 0])
+        with pytest.raises(PendingCallError):
+            step(env, [0, 0, 0])
+        assert env.reset()[1].tolist() == [0, 1, 2]
+        assert step(env, [0, 0, 0])[0][0]["frame"].tolist() == [[1, 80], [1, 81], [1, 82]]
 
 
 # Imports

@@ -125,6 +125,7 @@ class VecEnv:
                 before.
             EnvError, WorkerDied: an env raised; `.result` has what was to be returned, where its row is
                 zeros and truncated. Other envs go on.
+            PoolTimeout: the pool's `timeout` passed. As after Ctrl-C, `reset` is the way on.
         """
         action = self._action(policy_output)
         if len(action) == 0:
