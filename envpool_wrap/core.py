@@ -193,7 +193,7 @@ def check_described(env: Any, env_id: int, description: Description, source: Sou
         SpecError: it differs; the message has both spaces.
         ProtocolError: it is no env.
     """
-    found = replace(describe_env(env, source.name), compiled=description.compiled)
+    found = replace(describe_env(env, source.name, description), compiled=description.compiled)
     if found == description:
         return
     for side in ("observation_space", "action_space", "info_space"):

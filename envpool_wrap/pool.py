@@ -198,7 +198,7 @@ class Pool:
             hint = (
                 "_reset_envpool takes no options; give it keyword arguments to pass some"
                 if self._description.spec.api == "hooks"
-                else "reset takes no `options`"
+                else "reset takes no `options` (nor `env_info`)"
             )
             raise ActionError(f"{self._name}: {hint}")
         return [dict(one) if one else None for one in each]

@@ -316,6 +316,19 @@ def test_a_misspelt_choice_is_refused(arguments: list[str], capsys: pytest.Captu
 
 
 @pytest.mark.integration
+def test_running_envs_are_measured_beside_their_pool(monkeypatch: Any, capsys: Any) -> None:
+    pytest.importorskip("torch")
+    from benchmarks import running_envs
+
+    monkeypatch.setattr(running_envs, "SIZES", [2])
+    monkeypatch.setattr(running_envs, "ROUNDS", 2)
+    running_envs.main()
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [[row[1].strip(), row[2].strip()] for row in rows] == [["2", "inline"], ["2", "process"]]
+    assert all(float(row[6]) > 0 for row in rows)
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [name for name in CONTENDERS if name not in ("loop", *OURS)])
 def test_a_peer_returns_what_the_loop_returns(name: str, elsewhere: Path) -> None:
     if importlib.util.find_spec(CONTENDERS[name].needs) is None:
