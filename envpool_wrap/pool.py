@@ -21,7 +21,7 @@ from envpool_protocol import _core
 from envpool_protocol.errors import ActionError, ConfigError, PoolTimeout
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import access, core
-from envpool_wrap.backends import place
+from envpool_wrap.backends import Placement, place
 from envpool_wrap.config import PoolConfig, Seeds, seeds_of
 from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
 from envpool_wrap.episode_stats import EpisodeStats
@@ -58,9 +58,7 @@ class Pool:
         self._name = source.task_id
         self._config = config
         self.spec: Any = PoolSpec(description, config)
-        factory = env_factory(source, description, config)
-        self._placement = place(config, lambda: pickled(factory))
-        self._open = open_core(factory, description, module, config, self._placement)
+        self._placement, self._open = self._start(source, description, module, config)
         self._core = self._open.pool
         self._prebuilt = is_prebuilt(module)
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
@@ -84,6 +82,14 @@ class Pool:
         self._made = time.monotonic()
         self._restarts = [0] * config.num_envs
         self._all_env_ids = np.arange(config.num_envs, dtype=np.int32)
+
+    def _start(
+        self, source: Source, description: Description, module: ModuleType, config: PoolConfig
+    ) -> tuple[Placement, OpenCore]:
+        """Build the envs where they shall run."""
+        factory = env_factory(source, description, config)
+        placement = place(config, lambda: pickled(factory))
+        return placement, open_core(factory, description, module, config, placement)
 
     # ---- what a face adds ----
 
