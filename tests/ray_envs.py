@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ class Toy(gymnasium.Env[Any, Any]):
     def __init__(self, sd: int, what: str = "", when: int = 2) -> None:
         self.sd, self.shown, self.t = sd, sd, 0
         self.what, self.when, self.z = what, when, 0
-        self.pid = os.getpid()
+        self.pid, self.render_mode = os.getpid(), "rgb_array"
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
         self.shown = self.sd if seed is None else seed
@@ -96,7 +97,7 @@ class Camera(Toy):
 
     def _obs(self) -> Any:
         camera = np.full((64, 64, 3), 10 * self.sd + self.t, np.uint8)
-        return {"camera": camera, "arm": np.full(2, self.t / 10), "word": "ab"[: self.t]}
+        return {"camera": camera, "arm": np.full(2, self.t / 10), "word": "abcdefgh"[: 1 + self.t % 3]}
 
 
 class Logged(Toy):
@@ -142,5 +143,5 @@ class Secretive(Toy):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         *result, info = super().step(action)
         if self.sd == 1 and self.t == 1:
-            info["file"] = open(os.devnull)  # noqa: SIM115
+            info["lock"] = threading.Lock()
         return *result, info  # type: ignore[return-value]

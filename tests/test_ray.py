@@ -32,7 +32,7 @@ from envpool_protocol.errors import (
 
 with quietly():
     pytest.importorskip("ray")
-    from envpool_wrap.actors import lanes
+    from envpool_wrap.actors import lanes, workers
     from envpool_wrap.integrations.ray import RayEnvPool
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_ray")]
@@ -44,7 +44,7 @@ W, E = 3, 2
 def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to an actor: that within a machine, and that between machines."""
     if request.param == "calls":
-        monkeypatch.setattr(lanes.sys, "platform", "elsewhere")
+        monkeypatch.setattr(workers, "lane_to", lambda actor, *rest: lanes.CallLane(actor))
     return str(request.param)
 
 
@@ -274,7 +274,7 @@ def test_a_reset_of_a_dead_actors_envs_is_no_error(ray_pool: Any) -> None:
         pool.step([0], [0])
     obs, _ = pool.reset([1, 0])
     assert obs.tolist() == [[1, 0], [0, 0]]
-    assert pool.step(ACTIONS)[0][:, 1].tolist() == [1, 1, 2, 0, 2, 0] or True
+    assert pool.step(ACTIONS)[0][:, 1].tolist() == [1, 1, 2, 2, 2, 2]
 
 
 def test_a_hung_env_is_a_timeout_that_loses_nothing(ray_pool: Any) -> None:
@@ -364,7 +364,7 @@ def test_methods_and_attributes(ray_pool: Any) -> None:
 @pytest.mark.parametrize(
     ("action", "env_id", "said"),
     [
-        (np.zeros(5, int), None, r"expected int64 of shape \(6,\).*found.*\(5,\)"),
+        (np.zeros(5, int), None, r"expected shape \(6,\), dtype int64 \(one row per env\), found shape \(5,\)"),
         ([0, 0, 0, 9, 0, 0], None, "action: 9 for env 3 is out of range; expected 0 to 4"),
         (np.zeros(6), None, "float64"),
         ([0, 0], [0, 6], "env_id 6 is out of range: this pool has envs 0 to 5"),
@@ -396,7 +396,7 @@ def test_disabled_autoreset_refuses_envs_that_ended(ray_pool: Any) -> None:
 def test_info_that_cannot_be_sent_is_the_error_of_its_env(ray_pool: Any) -> None:
     pool = ray_pool(Secretive)
     pool.reset()
-    with pytest.raises(EnvError, match=r"env 1: info raised TypeError: \['file'\] = ") as caught:
+    with pytest.raises(EnvError, match=r"env 1: info raised TypeError: \['lock'\] = ") as caught:
         pool.step(ACTIONS)
     obs, *_, truncated, _ = caught.value.result
     assert obs.tolist() == [[0, 1], [0, 0], [2, 1], [3, 1], [4, 1], [5, 1]]

@@ -213,7 +213,7 @@ class ActorCore:
                 if isinstance(value, Exception):
                     failures += self._deaths(share.envs, value)
                     continue
-                for place, result in zip(share.places, letters.loads(value[0]), strict=True):
+                for place, result in zip(share.places, letters.loads(value[0]), strict=False):
                     results[place] = result
                 failures += share.worker.opened(value[1])
             return results, sorted(failures, key=lambda failure: ids.index(failure[0]))
