@@ -45,7 +45,7 @@ def local_ray() -> Iterator[Any]:
 
 
 class Toy(gymnasium.Env[Any, Any]):
-    """obs [seed, t], reward seed + t / 10; terminates at t = 2 + seed % 2. A reset's seed replaces it once."""
+    """obs [seed, t], reward seed + t / 10; ends at t = 2 + seed % 2. A reset's seed is for one episode."""
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = spaces.Discrete(5)

@@ -40,12 +40,16 @@ ACTIONS = np.arange(6) % 5
 W, E = 3, 2
 
 
-@pytest.fixture(params=["fast", "calls"])
+both_lanes = pytest.mark.parametrize("lane", ["fast", "calls"], indirect=True)
+
+
+@pytest.fixture
 def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to an actor: that within a machine, and that between machines."""
-    if request.param == "calls":
+    """The way to an actor: that within a machine, or that between machines."""
+    chosen = getattr(request, "param", "fast")
+    if chosen == "calls":
         monkeypatch.setattr(workers, "lane_to", lambda actor, *rest: lanes.CallLane(actor))
-    return str(request.param)
+    return str(chosen)
 
 
 @pytest.fixture
@@ -88,6 +92,7 @@ def same(one: Any, other: Any) -> None:
         assert np.array_equal(one, other)
 
 
+@both_lanes
 @pytest.mark.parametrize("env", [Toy, Camera])
 @pytest.mark.parametrize("mode", ["next_step", "same_step"])
 def test_a_pool_differs_from_one_without_actors(ray_pool: Any, env: Any, mode: str) -> None:
@@ -125,6 +130,7 @@ def test_seeds_repeat(ray_pool: Any) -> None:
     assert ray_pool(seed=100).reset()[0][:, 0].tolist() == [100, 101, 102, 103, 104, 105]
 
 
+@both_lanes
 def test_batches_come_in_the_order_they_were_sent(ray_pool: Any) -> None:
     pool = ray_pool()
     pool.reset()
@@ -148,6 +154,7 @@ def test_results_are_overwritten_by_the_next_step(ray_pool: Any) -> None:
     kept += 1  # and they are writable
 
 
+@both_lanes
 def test_asynchronous_pools_return_the_first_workers_ready(ray_pool: Any) -> None:
     pool = ray_pool(lambda row: Sleeper(row, 1.0 if row < E else 0.0), batch_size=2 * E)
     assert pool.is_async
@@ -166,6 +173,7 @@ def test_asynchronous_pools_return_the_first_workers_ready(ray_pool: Any) -> Non
     assert pool.recv()[-1]["env_id"].tolist() == [0, 1]
 
 
+@both_lanes
 def test_asynchronous_subsets_lose_rows(ray_pool: Any) -> None:
     pool = ray_pool(batch_size=E)
     pool.async_reset()
@@ -181,6 +189,7 @@ def test_asynchronous_subsets_lose_rows(ray_pool: Any) -> None:
     assert pool.stats()["in_flight"] == 6
 
 
+@both_lanes
 @pytest.mark.parametrize("batch_size", [0, 2])
 def test_an_env_that_raises_is_told_with_row_and_worker(ray_pool: Any, batch_size: int) -> None:
     pool = ray_pool(troubled("raise", 3), batch_size=batch_size)
@@ -205,6 +214,7 @@ def test_an_env_that_raises_is_told_with_row_and_worker(ray_pool: Any, batch_siz
             pool.recv()
 
 
+@both_lanes
 @pytest.mark.parametrize("what", ["exit", "kill"])
 def test_a_dead_actor_is_told_with_row_and_worker_and_replaced(ray_pool: Any, what: str) -> None:
     pool = ray_pool(troubled(what, 3), timeout=30)
@@ -231,6 +241,7 @@ def test_a_dead_actor_is_told_with_row_and_worker_and_replaced(ray_pool: Any, wh
     assert after[1] != before[1]
 
 
+@both_lanes
 def test_restart_replaces_a_dead_actor_at_most_so_often(ray_pool: Any) -> None:
     pool = ray_pool(troubled("exit", 0), on_error="restart", max_restarts=2)
     pool.reset()
@@ -249,6 +260,7 @@ def test_restart_replaces_a_dead_actor_at_most_so_often(ray_pool: Any) -> None:
     assert pool.reset()[0][:, 1].tolist() == [0] * 6
 
 
+@both_lanes
 def test_envs_that_were_idle_when_their_actor_died_are_told_of_once(ray_pool: Any) -> None:
     pool = ray_pool(troubled("exit", 2))
     pool.reset()
@@ -277,6 +289,7 @@ def test_a_reset_of_a_dead_actors_envs_is_no_error(ray_pool: Any) -> None:
     assert pool.step(ACTIONS)[0][:, 1].tolist() == [1, 1, 2, 2, 2, 2]
 
 
+@both_lanes
 def test_a_hung_env_is_a_timeout_that_loses_nothing(ray_pool: Any) -> None:
     pool = ray_pool(lambda row: Sleeper(row, 1.5 if row == 2 else 0.0), timeout=0.5)
     pool.reset()
@@ -298,6 +311,7 @@ def test_a_hung_env_is_a_timeout_that_loses_nothing(ray_pool: Any) -> None:
     assert obs.tolist() == [[i, 1] for i in range(6)]
 
 
+@both_lanes
 def test_a_hung_env_does_not_outlive_close(ray_pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envpool_wrap.core.CLOSE_DEADLINE", 0.5)
     pool = ray_pool(troubled("hang", 2, 1), timeout=0.3)
@@ -361,24 +375,24 @@ def test_methods_and_attributes(ray_pool: Any) -> None:
     assert pool.recv()[0].shape == (6, 2)
 
 
-@pytest.mark.parametrize(
-    ("action", "env_id", "said"),
-    [
-        (np.zeros(5, int), None, r"expected shape \(6,\), dtype int64 \(one row per env\), found shape \(5,\)"),
-        ([0, 0, 0, 9, 0, 0], None, "action: 9 for env 3 is out of range; expected 0 to 4"),
-        (np.zeros(6), None, "float64"),
-        ([0, 0], [0, 6], "env_id 6 is out of range: this pool has envs 0 to 5"),
-        ([0, 0], [2, 2], "env_id 2 is there twice"),
-        ([], [], "expected at least one env id"),
-        ("up", None, "expected"),
-    ],
-)
-def test_bad_actions(ray_pool: Any, action: Any, env_id: Any, said: str) -> None:
+BAD_ACTIONS: list[tuple[Any, Any, str]] = [
+    (np.zeros(5, int), None, r"expected shape \(6,\), dtype int64 \(one row per env\), found shape \(5,\)"),
+    ([0, 0, 0, 9, 0, 0], None, "action: 9 for env 3 is out of range; expected 0 to 4"),
+    (np.zeros(6), None, "float64"),
+    ([0, 0], [0, 6], "env_id 6 is out of range: this pool has envs 0 to 5"),
+    ([0, 0], [2, 2], "env_id 2 is there twice"),
+    ([], [], "expected at least one env id"),
+    ("up", None, "expected"),
+]
+
+
+def test_bad_actions_are_refused_and_nothing_is_sent(ray_pool: Any) -> None:
     pool = ray_pool()
     pool.reset()
-    with pytest.raises(ActionError, match=said):
-        pool.step(action, env_id)
-    assert pool.step(ACTIONS)[0][:, 1].tolist() == [1] * 6, "nothing was sent"
+    for action, env_id, said in BAD_ACTIONS:
+        with pytest.raises(ActionError, match=said):
+            pool.step(action, env_id)
+    assert pool.step(ACTIONS)[0][:, 1].tolist() == [1] * 6
 
 
 def test_disabled_autoreset_refuses_envs_that_ended(ray_pool: Any) -> None:
@@ -393,6 +407,7 @@ def test_disabled_autoreset_refuses_envs_that_ended(ray_pool: Any) -> None:
     assert pool.step(ACTIONS[:3], [1, 3, 5])[2].all()
 
 
+@both_lanes
 def test_info_that_cannot_be_sent_is_the_error_of_its_env(ray_pool: Any) -> None:
     pool = ray_pool(Secretive)
     pool.reset()
@@ -429,7 +444,7 @@ def test_an_id_of_gymnasium(ray_pool: Any) -> None:
 
 def test_a_cluster_that_is_too_small_is_told_at_once() -> None:
     start = time.monotonic()
-    with pytest.raises(ConfigError, match=r"9 actor\(s\) of 1 CPU each, and the cluster's 1 node\(s\) hold 8"):
+    with pytest.raises(ConfigError, match=r"9 actor\(s\) of 1 CPU each, .* 1 node\(s\) hold 8"):
         RayEnvPool(Toy, 9, 1)
     with pytest.raises(ConfigError, match=r"1 actor\(s\) of 1 CPU, 1 GPU each, .* hold 0"):
         RayEnvPool(Toy, 1, 1, actor_options={"num_gpus": 1})

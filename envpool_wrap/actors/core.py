@@ -211,7 +211,7 @@ class ActorCore:
             for share in shares:
                 value = answers[share.worker.number]
                 if isinstance(value, Exception):
-                    failures += self._deaths(share.envs, value)
+                    failures += self._deaths(share.envs, [0] * len(share.envs), value)
                     continue
                 for place, result in zip(share.places, letters.loads(value[0]), strict=False):
                     results[place] = result
@@ -227,8 +227,10 @@ class ActorCore:
             failures: list[tuple[Any, ...]] = []
             for share in shares:
                 value = answers[share.worker.number]
-                dead = isinstance(value, Exception)
-                failures += self._deaths(share.envs, value) if dead else share.worker.opened(value)
+                if isinstance(value, Exception):
+                    failures += self._deaths(share.envs, [0] * len(share.envs), value)
+                else:
+                    failures += share.worker.opened(value)
             return failures
 
     def close(self, timeout: float) -> tuple[bool, list[tuple[Any, ...]]]:
@@ -352,14 +354,13 @@ class ActorCore:
         self, batch: Batch | None, at: Any, envs: Any, elapsed: Any, hook: str, error: Exception
     ) -> None:
         arrays = rows.lost(self._names, self._leaves, np.array(envs), elapsed)
-        failures = self._deaths(envs, error, hook)
+        failures = self._deaths(envs, elapsed, error, hook)
         self._fill(batch, at, arrays, failures, None)
 
-    def _deaths(self, envs: Any, error: Exception, hook: str = WORKER) -> list[tuple[Any, ...]]:
-        elapsed = np.maximum(self._elapsed[envs], 0).tolist()
+    def _deaths(self, envs: Any, elapsed: Any, error: Exception, hook: str = WORKER) -> list[tuple[Any, ...]]:
         return [
-            (env, row, self._seeds[env], hook, elapsed[row], None, error, None)
-            for row, env in enumerate(envs)
+            (env, row, self._seeds[env], hook, int(steps), None, error, None)
+            for row, (env, steps) in enumerate(zip(envs, elapsed, strict=True))
         ]
 
     def _fill(

@@ -27,6 +27,7 @@ from envpool_wrap.actors.rows import Arrays, Element
 
 MEETING_DEADLINE = 10.0  # seconds for an actor to come to the socket
 OBITUARY_DEADLINE = 2.0  # seconds for Ray to know why an actor is gone
+SHUT_DOWN = "Ray was shut down"  # asked anything then, it would start anew
 
 
 class ActorGone(Exception):
@@ -63,6 +64,10 @@ class CallLane:
         self._future: Any = None
 
     def ask(self, name: str, args: tuple[Any, ...], arrays: Arrays = ()) -> None:
+        if not ray.is_initialized():
+            self._future = None
+            self._wake(None)
+            return
         self._future = self._actor.do.remote(name, args, list(arrays)).future()
         self._future.add_done_callback(self._wake)
 
@@ -72,6 +77,8 @@ class CallLane:
 
     def answer(self) -> tuple[Any, Arrays]:
         self._near.recv(1)
+        if self._future is None:
+            raise ActorGone(SHUT_DOWN)
         try:
             answer = self._future.result()
         except ray.exceptions.RayError as error:
@@ -125,6 +132,8 @@ class FastLane:
         return opened(well, value, [array[:rows] for array in self._states] if rows else ())
 
     def _obituary(self) -> str:
+        if not ray.is_initialized():
+            return SHUT_DOWN
         try:
             ray.get(self._serving, timeout=OBITUARY_DEADLINE)
         except ray.exceptions.GetTimeoutError:

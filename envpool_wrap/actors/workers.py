@@ -19,7 +19,7 @@ from envpool_protocol.spaces import space_from_description
 from envpool_wrap import letters
 from envpool_wrap.actors.cluster import check_room
 from envpool_wrap.actors.host import Host
-from envpool_wrap.actors.lanes import ActorGone, Lane, lane_to
+from envpool_wrap.actors.lanes import SHUT_DOWN, ActorGone, Lane, lane_to
 from envpool_wrap.actors.rows import Arrays, Element
 from envpool_wrap.config import Seeds
 from envpool_wrap.failures import raise_failures
@@ -164,6 +164,8 @@ def start(workers: Sequence[Worker], seeds: Callable[[Worker], Seeds]) -> list[D
         SpecError: envs differ from those of the first worker.
         PoolError: an actor died, or was not there in time.
     """
+    if not ray.is_initialized():
+        raise PoolError(f"{SHUT_DOWN}; make a new pool")
     try:
         check_room(len(workers), workers[0]._staff.options)
         begun = {worker.begin(seeds(worker)): worker for worker in workers}
