@@ -9,6 +9,7 @@ They take turns in short rounds, and ratios are those of one round. A markdown t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import itertools
 import os
@@ -16,6 +17,7 @@ import statistics
 import warnings
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -103,21 +105,21 @@ def wrapper_way(make_env: Callable[[int], Any]) -> Step:
 
 def ours(make_env: Callable[[int], Any], fast: bool = True) -> Step:
     """A `RayEnvPool`, with actors on this node asked as such, or as those of other nodes are."""
-    from envpool_wrap.actors import lanes, workers
+    from envpool_wrap.actors import lanes
     from envpool_wrap.integrations.ray import RayEnvPool
 
-    workers.lane_to = lanes.lane_to if fast else lambda actor, *_: lanes.CallLane(actor)
-    pool = RayEnvPool(make_env, ACTORS, ENVS_EACH, autoreset_mode="same_step")
+    with contextlib.ExitStack() as undo:
+        if not fast:
+            undo.enter_context(mock.patch.object(lanes, "lane_to", lambda actor, *_: lanes.CallLane(actor)))
+        pool = RayEnvPool(make_env, ACTORS, ENVS_EACH, autoreset_mode="same_step")
     pool.reset()
     return pool.step
 
 
 def ours_for_sb3(make_env: Callable[[int], Any]) -> Step:
     """A `WrapperRayVecEnv`: what RayEnvWrapper returns, info dicts included."""
-    from envpool_wrap.actors import lanes, workers
     from envpool_wrap.integrations.ray import WrapperRayVecEnv
 
-    workers.lane_to = lanes.lane_to
     env = WrapperRayVecEnv(make_env, ACTORS, ENVS_EACH)
     env.reset()
     return env.step  # type: ignore[no-any-return]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +34,7 @@ from envpool_protocol.errors import (
 
 with quietly():
     pytest.importorskip("ray")
-    from envpool_wrap.actors import lanes, workers
+    from envpool_wrap.actors import lanes
     from envpool_wrap.integrations.ray import RayEnvPool
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_ray")]
@@ -48,7 +50,7 @@ def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     """The way to an actor: that within a machine, or that between machines."""
     chosen = getattr(request, "param", "fast")
     if chosen == "calls":
-        monkeypatch.setattr(workers, "lane_to", lambda actor, *rest: lanes.CallLane(actor))
+        monkeypatch.setattr(lanes, "lane_to", lambda actor, *rest: lanes.CallLane(actor))
     return str(chosen)
 
 
@@ -437,6 +439,39 @@ def test_an_id_of_gymnasium(ray_pool: Any) -> None:
         if "episode" in info:
             break
     assert info["episode"]["l"].max() > 5
+
+
+SCRIPT = """
+import os, ray
+from envpool_wrap.integrations.ray import RayEnvPool
+from ray_envs import Toy
+pool = RayEnvPool(Toy, 3, 1, seed=0, name="toys")
+other = RayEnvPool(Toy, 1, 1, actor_options={"num_cpus": 0})
+print(pool.reset()[0].tolist(), ray.cluster_resources()["CPU"] >= 3)
+ray.shutdown()
+try:
+    pool.step([0, 0, 0])
+except Exception as error:
+    print(type(error).__name__, "Ray was shut down" in str(error))
+try:
+    pool.step([0, 0, 0])
+except Exception as error:
+    print(type(error).__name__, "make a new pool" in str(error))
+print(ray.is_initialized())
+"""
+
+
+def test_without_ray_init_and_without_close() -> None:
+    """Ray is started where there is none, and not again by what is left when it was shut down."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "RAY_ADDRESS": ""}
+    run = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    ended = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 0, ended.stderr
+    told = [line for line in ended.stdout.splitlines() if "raylet" not in line]
+    expected = ["[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]] True", "WorkerDied True", "PoolError True", "False"]
+    assert told == expected
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.count("Started a local Ray instance") <= 1
 
 
 # ---- what cannot be started: one lane is enough ----

@@ -43,6 +43,7 @@ from envpool_wrap.actors.workers import Question, Worker, check_same, start
 from envpool_wrap.config import PoolConfig, Seeds
 
 _NO_EPISODE = -1
+_NOTED = ("env_id", "elapsed_step", "terminated", "truncated")
 
 
 class Batch:
@@ -54,11 +55,14 @@ class Batch:
         self.failures: list[tuple[Any, ...]] = []
         self.infos: list[Any] | None = None
 
-    def fill(self, at: Any, arrays: Arrays, failures: Sequence[Any], infos: Sequence[Any] | None) -> None:
-        """Put rows where `at`, a slice or indices, says."""
+    def fill(
+        self, at: Any, count: int, arrays: Arrays, failures: Sequence[Any], infos: Sequence[Any] | None
+    ) -> None:
+        """Put so many rows where `at`, a slice or indices, says."""
         for whole, part in zip(self.arrays, arrays, strict=True):
-            whole[at] = part
-        self.filled += len(arrays[0])
+            if part is not None:
+                whole[at] = part
+        self.filled += count
         if not failures and infos is None:
             return
         places = np.arange(self.size)[at].tolist()
@@ -120,6 +124,7 @@ class ActorCore:
         self._action_leaves: list[Element] = [leaf.element for leaf in description.spec.action.leaves]
         self._names: list[str] = []
         self._leaves: list[Element] = []
+        self._finals: list[int] = []
         self._all = list(range(config.num_envs))
         self._in_flight = np.zeros(config.num_envs, bool)  # sent, and not received
         self._elapsed = np.full(config.num_envs, _NO_EPISODE)
@@ -136,7 +141,9 @@ class ActorCore:
 
     def view(self, names: Sequence[str]) -> Sequence[str]:
         """Say, once, which leaves are wanted."""
-        self._names, self._leaves = list(names), rows.elements(self._description.spec, names)
+        self._names = list(names)
+        self._leaves, self._finals = rows.elements(self._description.spec, names)
+        self._env_id, self._steps, self._terminated, self._truncated = map(self._names.index, _NOTED)
         for worker in self.workers:
             self._open(worker)
         return self._names
@@ -179,7 +186,7 @@ class ActorCore:
             self._wait(lambda: self._is_ready(wanted), timeout)
             batch = self._batches.popleft()
             taken = batch.taken()
-            self._in_flight[taken[self._names.index("env_id")]] = False
+            self._in_flight[taken[self._env_id]] = False
             self._taken["batches"] += 1
             self._taken["rows"] += batch.filled
             return taken
@@ -339,9 +346,6 @@ class ActorCore:
         if left is not None:
             failures, letter = share.worker.opened(left[0]), left[1]
             infos = None if letter is None else letters.loads(letter)
-        leaf = dict(zip(self._names, arrays, strict=True))
-        env_id = leaf["env_id"] + share.worker.rows.start
-        arrays = [env_id if array is leaf["env_id"] else array for array in arrays]
         self._fill(batch, share.at, arrays, failures, infos)
 
     def _fail(self, share: Share, batch: Batch | None, hook: str, error: Exception) -> None:
@@ -373,9 +377,9 @@ class ActorCore:
     ) -> None:
         self._note(arrays, failures)
         if batch is not None:
-            batch.fill(at, arrays, failures, infos)
+            batch.fill(at, len(arrays[self._env_id]), arrays, failures, infos)
             return
-        start, count = 0, len(arrays[0])
+        start, count = 0, len(arrays[self._env_id])
         while start < count:
             if not self._batches or self._batches[-1].filled == self._batches[-1].size:
                 self._batches.append(Batch(self._leaves, self._config.rows))
@@ -383,7 +387,8 @@ class ActorCore:
             stop = min(count, start + batch.size - batch.filled)
             batch.fill(
                 slice(batch.filled, batch.filled + stop - start),
-                [array[start:stop] for array in arrays],
+                stop - start,
+                [array if array is None else array[start:stop] for array in arrays],
                 [(env, row - start, *rest) for env, row, *rest in failures if start <= row < stop],
                 None if infos is None else infos[start:stop],
             )
@@ -391,9 +396,9 @@ class ActorCore:
 
     def _note(self, arrays: Arrays, failures: Sequence[Any]) -> None:
         """How far each env's episode is, so that a loss can be told."""
-        leaf = dict(zip(self._names, arrays, strict=True))
-        env_id, ended = leaf["env_id"], leaf["terminated"] | leaf["truncated"]
-        self._elapsed[env_id] = leaf["elapsed_step"]
+        env_id = arrays[self._env_id]
+        self._elapsed[env_id] = arrays[self._steps]
+        ended = arrays[self._terminated] | arrays[self._truncated]
         if ended.any():
             self._elapsed[env_id[ended]] = 0 if self._config.autoreset_mode == "same_step" else _NO_EPISODE
             self._elapsed[[failure[0] for failure in failures]] = _NO_EPISODE
@@ -437,7 +442,7 @@ class ActorCore:
         worker.open(self._action_leaves, self._leaves)
         self._at[worker.lane.fileno()] = worker
         self._poll.register(worker.lane.fileno(), select.POLLIN)
-        self._errand({worker: ("view", (self._names,))})
+        self._errand({worker: ("view", (self._names, self._finals))})
 
     def _forget(self, worker: Worker) -> None:
         for descriptor in [descriptor for descriptor, its in self._at.items() if its is worker]:

@@ -78,6 +78,7 @@ class Host:
     _open: OpenCore | None = None
     _view: Any = None
     _names: Sequence[str] = ()
+    _finals: Sequence[int] = ()
     _made: dict[int, Any] = field(default_factory=dict)
 
     def build(self, plan: bytes, path: list[str], seeds: Seeds, threads: int) -> tuple[str, Any]:
@@ -147,8 +148,8 @@ class Host:
         except Exception as error:
             return False, _letter(error), ()
 
-    def _on_view(self, names: Sequence[str]) -> tuple[Any, Arrays]:
-        self._names, self._view = names, self._core.view(names)
+    def _on_view(self, names: Sequence[str], finals: Sequence[int]) -> tuple[Any, Arrays]:
+        self._names, self._view, self._finals = names, self._core.view(names), finals
         return None, ()
 
     def _on_step(self, ids: list[int] | None, actions: Arrays) -> tuple[Any, Arrays]:
@@ -181,17 +182,24 @@ class Host:
         return self._open.pool
 
     def _batch(self) -> tuple[Any, Arrays]:
-        """What envs left beside their rows, or None, and the arrays."""
+        """What envs left beside their rows, or None, and the arrays; finals only where an episode ended."""
         *arrays, leftovers = self._core.recv(self._view, None)
-        if leftovers is None:
-            return None, arrays
-        failures, infos = leftovers
+        value = None if leftovers is None else self._sendable(arrays, *leftovers)
+        leaf = dict(zip(self._names, arrays, strict=True))
+        leaf["env_id"] += self.first
+        if self._finals and not (leaf["terminated"].any() or leaf["truncated"].any()):
+            for final in self._finals:
+                arrays[final] = None
+        return value, arrays
+
+    def _sendable(self, arrays: Arrays, failures: Sequence[Any], infos: list[Any] | None) -> tuple[Any, Any]:
         try:
             told = None if infos is None else letters.dumps(infos)
         except TypeError:
+            assert infos is not None
             failures = sorted([*failures, *self._unsent(arrays, infos)], key=operator.itemgetter(1))
             told = letters.dumps(infos)
-        return (self._packed(failures), told), arrays
+        return self._packed(failures), told
 
     def _unsent(self, arrays: Arrays, infos: list[Any]) -> list[Any]:
         """The failures of envs whose info cannot be sent: their rows are lost, and they start again."""
@@ -231,10 +239,15 @@ class Host:
                 except EOFError:
                     return ""
                 well, value, arrays = self.do(name, args, [array[:rows] for array in actions] if rows else ())
-                for state, array in zip(states, arrays, strict=False):
-                    state[: len(array)] = array
-                connection.send_bytes(pickle.dumps((well, value, len(arrays[0]) if arrays else 0)))
-                del arrays
+                rows, absent = 0, []
+                for place, array in enumerate(arrays):
+                    if array is None:
+                        absent.append(place)
+                    else:
+                        rows = len(array)
+                        states[place][:rows] = array
+                connection.send_bytes(pickle.dumps((well, value, rows, absent)))
+                del arrays  # or the engine would not use their memory again
 
 
 def _letter(error: BaseException) -> bytes:

@@ -126,10 +126,13 @@ class FastLane:
 
     def answer(self) -> tuple[Any, Arrays]:
         try:
-            well, value, rows = pickle.loads(self._connection.recv_bytes())
+            well, value, rows, absent = pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
             raise ActorGone(self._obituary()) from None
-        return opened(well, value, [array[:rows] for array in self._states] if rows else ())
+        arrays: list[Any] = [array[:rows] for array in self._states] if rows else []
+        for place in absent:
+            arrays[place] = None
+        return opened(well, value, arrays)
 
     def _obituary(self) -> str:
         if not ray.is_initialized():

@@ -13,7 +13,7 @@ from envpool_protocol.info_spec import masks_of
 from envpool_protocol.spec import EnvSpec
 
 Element = tuple[np.dtype[Any], tuple[int, ...]]  # dtype and shape of one row
-Arrays = Sequence[NDArray[Any]]
+Arrays = Sequence[Any]  # NDArray; or None: a final, in rows where no episode ended
 
 _ALIGNMENT = 64
 # The leaves that the engine writes (cpp_core/layout.h), but for the reward: dtype, and value where a row is
@@ -30,13 +30,14 @@ _ENGINE: dict[str, tuple[Any, int]] = {
 }
 
 
-def elements(spec: EnvSpec, names: Sequence[str]) -> list[Element]:
-    """dtype and shape of the state leaves of these names; `final_obs` is like `obs`."""
+def elements(spec: EnvSpec, names: Sequence[str]) -> tuple[list[Element], list[int]]:
+    """dtype and shape of the state leaves of these names, and which of them are finals: copies of others."""
     known: dict[str, Element] = {name: (np.dtype(dtype), ()) for name, (dtype, _) in _ENGINE.items()}
     known["reward"] = (spec.reward.numpy, ())
     told = [*spec.obs.leaves, *((*spec.info.leaves, *masks_of(spec.info)) if spec.info else ())]
     known |= {leaf.name: leaf.element for leaf in told}
-    return [known[name if name in known else name.removeprefix("final_")] for name in names]
+    finals = [place for place, name in enumerate(names) if name not in known]
+    return [known[name if name in known else name.removeprefix("final_")] for name in names], finals
 
 
 def empty(leaves: Sequence[Element], rows: int) -> list[NDArray[Any]]:

@@ -17,9 +17,10 @@ from envpool_protocol.errors import PoolError, SpecError
 from envpool_protocol.sources import Description
 from envpool_protocol.spaces import space_from_description
 from envpool_wrap import letters
+from envpool_wrap.actors import lanes
 from envpool_wrap.actors.cluster import check_room
 from envpool_wrap.actors.host import Host
-from envpool_wrap.actors.lanes import SHUT_DOWN, ActorGone, Lane, lane_to
+from envpool_wrap.actors.lanes import SHUT_DOWN, ActorGone, Lane
 from envpool_wrap.actors.rows import Arrays, Element
 from envpool_wrap.config import Seeds
 from envpool_wrap.failures import raise_failures
@@ -101,7 +102,7 @@ class Worker:
 
     def open(self, actions: list[Element], states: list[Element]) -> None:
         """Make it ready for questions."""
-        self.lane = lane_to(self.actor, self._node, len(self.rows), actions, states)
+        self.lane = lanes.lane_to(self.actor, self._node, len(self.rows), actions, states)
         self.alive = True
 
     def ask(self, question: Question) -> None:
