@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import importlib
 import importlib.util
 import itertools
 import os
@@ -139,8 +140,7 @@ def measure(cls: Any, task: str, num_envs: int, rounds: int, seconds: float) -> 
         runs |= {"by_hand": by_hand.run, "kernel": Kernel(inline, actions).run}
         runs["loop"] = looper(cls, actions[:, :64])
         if importlib.util.find_spec("envpool") is not None and num_envs <= 4096:
-            import envpool
-
+            envpool: Any = importlib.import_module("envpool")
             theirs = envpool.make("CartPole-v1", "gymnasium", num_envs=num_envs, num_threads=os.cpu_count())
             theirs.reset()
             runs["envpool"] = stepper(theirs, actions)
@@ -197,14 +197,14 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("ENVPOOL_WRAP_HOME", str(FOLDER / f"home-{sysconfig.get_config_var('SOABI')}"))
     sys.path.insert(0, str(EXAMPLES))
-    from cart_pole import CartPole
+    cart_pole = importlib.import_module("cart_pole").CartPole
 
-    made = CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=True)
+    made = CppWrapperGenerator.generate_envpool_wrap(cart_pole, compiled=True)
     print(f"generated in {made.seconds:.1f} s\n")
     print("| " + " | ".join(COLUMNS) + " |")
     print("|---:" * len(COLUMNS) + "|", flush=True)
     for num_envs in map(int, options.num_envs.split(",")):
-        row = measure(CartPole, made.task_id, num_envs, options.rounds, options.seconds)
+        row = measure(cart_pole, made.task_id, num_envs, options.rounds, options.seconds)
         print("| " + " | ".join(row[key] for key in COLUMNS.values()) + " |", flush=True)
 
 

@@ -80,6 +80,12 @@ class EnvQueue {
     return words_->head.load(std::memory_order_seq_cst) == words_->tail.load(std::memory_order_seq_cst);
   }
 
+  // How many are due; by the time it is known, it may be fewer.
+  uint64_t size() const {
+    const uint64_t head = words_->head.load(std::memory_order_relaxed);
+    return words_->tail.load(std::memory_order_relaxed) - head;
+  }
+
   // Spins, then sleeps, until something is due, `stop` is set, or the deadline passed. Spurious returns are
   // allowed.
   void wait(const std::atomic<bool>& stop, int64_t spin_ns, Deadline deadline) {

@@ -125,15 +125,21 @@ struct KernelEngine {
   };
   std::unique_ptr<Session> open_session() { return std::make_unique<Session>(); }
   // Each worker has a queue, the caller's (where it is one) first, and envs that are its own: what it wrote
-  // in the last batch is still in its core's cache. When it is done it takes what others have not begun.
+  // in the last batch is still in its core's cache. Whoever is done with its own takes from another that has
+  // more than one run left. The last one is worth waiting for: to move its envs from core to core takes
+  // longer than to step them. Should its worker not come, the caller takes it after all. In an asynchronous
+  // pool nothing waits behind an env that is slow.
   uint32_t queue_of_thread(uint32_t thread) const {
-    const uint32_t queues = arena.layout().num_queues;
-    return (first_thread_queue + thread) % queues;
+    return (first_thread_queue + thread) % arena.layout().num_queues;
   }
   bool take(uint32_t queue, Order* order) const {
+    return arena.queue(queue).try_pop(order) || take_another(queue, order, arena.layout().is_async() ? 1 : 2);
+  }
+  bool take_another(uint32_t queue, Order* order, uint64_t at_least) const {
     const uint32_t queues = arena.layout().num_queues;
-    for (uint32_t i = 0; i < queues; ++i) {
-      if (arena.queue((queue + i) % queues).try_pop(order)) return true;
+    for (uint32_t i = 1; i < queues; ++i) {
+      EnvQueue other = arena.queue((queue + i) % queues);
+      if (other.size() >= at_least && other.try_pop(order)) return true;
     }
     return false;
   }

@@ -122,16 +122,24 @@ class KernelPool {
     return true;
   }
 
+  // Spins, then takes what another worker has not begun, or sleeps until `ready()` may have become true, a
+  // signal, or the deadline.
   template <typename Ready>
-  Wait wait(const Ready& ready, Deadline deadline) {
-    return wait_for_rows(arena(), ready, options_.spin_ns, deadline);
+  void wait(const Ready& ready, Deadline deadline) {
+    if (spin_until(ready, options_.spin_ns)) return;
+    Order order;
+    if (options_.caller_works && engine_->take_another(0, &order, 1)) {
+      serve(*engine_, order, &bench_);
+    } else {
+      wait_for_rows(arena(), ready, 0, deadline);
+    }
   }
 
   // Nothing is in flight afterwards. False: a thread is still inside a hook and was left behind.
   bool stop_workers(Deadline deadline) {
     const bool all = workers_.stop(deadline);
     own_.clear();
-    for (Order order; engine_->take(0, &order);) {
+    for (Order order; engine_->take(0, &order) || engine_->take_another(0, &order, 1);) {
     }
     if (all) flight_.forget();
     return all;

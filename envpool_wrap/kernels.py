@@ -54,6 +54,7 @@ class KernelCore:
         self, factory: Factory, module: ModuleType, config: PoolConfig, placement: Placement
     ) -> None:
         self._factory = factory
+        self._unseen = True
         self._checked = config.check is True
         self._cls: type = factory.source.target  # type: ignore[attr-defined]
         self.records = np.zeros(config.num_envs, state_dtype(self._cls))
@@ -155,7 +156,6 @@ class KernelCore:
                 self._look_for_unset()
             return received
 
-        self._unseen = True
         return receive_and_look
 
     def _look_for_unset(self) -> None:

@@ -132,6 +132,7 @@ class RawPool:
 
     def recv(self) -> list[Any]:
         """One array per state key."""
+        arrays: list[Any]
         *arrays, leftovers = self._core.recv(self._view, self._timeout)
         if leftovers is not None and leftovers[0]:
             raise_failures(leftovers[0], arrays)

@@ -30,7 +30,7 @@ class ChasingVecEnv(VectorEnv):
     `info["_final_obs"]`.
     """
 
-    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
     def __init__(self, dim=2, env_num=4096, device_id=0, max_step=1024, seed=None):
         if device_id >= 0 and not torch.cuda.is_available():

@@ -179,7 +179,8 @@ class Host:
     @property
     def _core(self) -> _core.Pool:
         assert self._open is not None  # nothing is asked before it is built
-        return self._open.pool
+        pool: _core.Pool = self._open.pool
+        return pool
 
     def _batch(self) -> tuple[Any, Arrays]:
         """What envs left beside their rows, or None, and the arrays; finals only where an episode ended."""
