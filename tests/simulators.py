@@ -146,15 +146,23 @@ class FakeVecTask:
 
     max_episode_length = 5
 
-    def __init__(self, num_envs: int = 4, device: str = "cpu", states: bool = False) -> None:
+    def __init__(
+        self,
+        num_envs: int = 4,
+        device: str = "cpu",
+        num_obs: int = 2,
+        num_actions: int = 1,
+        spaces: Any = None,
+    ) -> None:
         import torch
 
         self.torch, self.num_envs, self.device, self.rl_device = torch, num_envs, device, device
-        self.num_obs, self.num_actions, self.num_states = 2, 1, 2 if states else 0
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.num_obs, self.num_actions, self.num_states = num_obs, num_actions, 0
+        if spaces is not None:  # gymnasium's or old gym's
+            self.observation_space = spaces.Box(-np.inf, np.inf, (num_obs,), np.float32)
+            self.action_space = spaces.Box(-1.0, 1.0, (num_actions,), np.float32)
         self.goal = torch.arange(1.0, num_envs + 1, device=device)
-        self.obs_buf = torch.zeros(num_envs, 2, device=device)
+        self.obs_buf = torch.zeros(num_envs, num_obs, device=device)
         self.rew_buf = torch.zeros(num_envs, device=device)
         self.reset_buf = torch.ones(num_envs, dtype=torch.int64, device=device)
         self.progress_buf = torch.zeros(num_envs, dtype=torch.int64, device=device)

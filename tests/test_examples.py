@@ -47,6 +47,13 @@ def test_demo_prints_both_rates_for_both_envs_in_both_modes(tmp_path: Path, home
             assert "steps/s; plain loop" in line and "ratio" in line
 
 
+@pytest.mark.integration
+def test_batched_simulator_is_not_stepped_or_its_pendulums_hang(tmp_path: Path, home: Path) -> None:
+    pytest.importorskip("torch")
+    said = run("batched_simulator.py", tmp_path, home)
+    assert "num_envs=4096, autoreset_mode=same_step" in said and "up on average" in said
+
+
 @pytest.fixture
 def cheetah(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(EXAMPLES))

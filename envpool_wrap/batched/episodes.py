@@ -61,7 +61,7 @@ def next_step(xp: ModuleType, kept: Kept, reward: Any, terminated: Any, truncate
     """A row that ended is reset by the next step, whose reward and flags are none of either episode's."""
     going = ~kept.resets
     elapsed = (kept.elapsed + 1) * going
-    reward = xp.where(going, reward, xp.zeros_like(reward))
+    reward = xp.where(going, reward, 0)
     kept = Kept(_new(xp, elapsed)[0], terminated | truncated)
     return kept, (reward, terminated & going, truncated & going, elapsed)
 

@@ -134,8 +134,8 @@ class IsaacVecEnv(BatchedPool):
             env_num: how many rows.
             device_id: the simulation's GPU; -1: the CPU; None: 0.
             rl_device_id: where tensors are returned, if the task shall copy them to another device.
-            max_step, state_dim, action_dim, if_discrete: what the task is expected to have.
-            target_return: kept as an attribute.
+            state_dim, action_dim, if_discrete: what the task is expected to have.
+            max_step, target_return: kept as attributes; by default max_step is the task's.
             if_print: say what was made.
             headless, seed, **task_settings: for `isaacgymenvs.make`; the seed also for the first reset.
             copy: see BatchedPool.
@@ -152,7 +152,8 @@ class IsaacVecEnv(BatchedPool):
         )
         venv = from_isaac_gym(task)
         super().__init__(venv, copy=copy, seed=seed)
-        self.env_name, self.env_num, self.device = env_name, self.num_envs, devices[1]
+        self.env_name, self.env_num = env_name, self.num_envs
+        self.device = getattr(task, "rl_device", devices[1])
         self.max_step = max_step if max_step is not None else getattr(task, "max_episode_length", None)
         self.state_dim, self.action_dim = (
             int(np.prod(space.shape)) for space in (self.single_observation_space, self.single_action_space)
