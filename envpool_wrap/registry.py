@@ -130,8 +130,6 @@ def make_spec(task_id: str, **config: Any) -> Any:
     """The `PoolSpec` of a pool, without building an env."""
     from envpool_wrap.pool_spec import PoolSpec
 
-    if task_id in MAKERS:
-        raise RegistrationError(f"{task_id!r} tells its spaces once it is made: make({task_id!r}, ...).spec")
     settings = PoolConfig.of(config)
     record = records.load(task_id)
     description = Description.from_json(record.description) if record else find(task_id).description
@@ -152,6 +150,8 @@ def find(task_id: str) -> Generated:
     Raises:
         UnknownEnvError, RegistrationError, BuildError: see `make` and `generate_envpool_wrap`.
     """
+    if task_id in MAKERS:
+        raise RegistrationError(f"{task_id!r} has no module: it is a simulator, which only make() can make")
     record = records.load(task_id)
     source = EnvManager.find(task_id)
     if record is None and source is None:

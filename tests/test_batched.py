@@ -295,6 +295,20 @@ def test_a_step_reads_a_value_on_the_host(mode: str, face: Any) -> None:
     assert [one for one in reads.seen[1:] if one not in casts or "_to_copy" not in one] == []
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
+@pytest.mark.parametrize("face", [BatchedPool, BatchedGymnasiumPool, BatchedDMPool])
+def test_a_step_in_jax_brings_constants_to_the_device(mode: str, face: Any) -> None:
+    jax = pytest.importorskip("jax")
+    pool = face(JaxPoints(), autoreset_mode=mode, copy=True)
+    pool.reset()
+    action = jax.numpy.asarray(ACTION)
+    pool.step(action)
+    with jax.transfer_guard("disallow"):
+        for _ in range(5):
+            pool.step(action, pool._simulator.env_id)
+
+
 # ---- the pool's API ----
 
 
@@ -738,7 +752,7 @@ def test_a_simulator_is_left_open_or_made_with_settings_that_it_ignores(register
     with pytest.raises(ConfigError, match=r"env_type='gymnasum'.* Nearest: 'gymnasium'"):
         envpool_wrap.make("Rows", "gymnasum")
     assert len(closed) == 5
-    with pytest.raises(RegistrationError, match=r"make\('Rows', \.\.\.\)\.spec"):
+    with pytest.raises(RegistrationError, match=r"'Rows' .* a simulator, which only make\(\) can make"):
         envpool_wrap.make_spec("Rows")
 
 

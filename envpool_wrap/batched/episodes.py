@@ -87,17 +87,24 @@ def _new(xp: ModuleType, *arrays: Any) -> tuple[Any, ...]:
 RULES: dict[str, Rule] = {"next_step": next_step, "same_step": same_step, "disabled": disabled}
 
 
+def compiled(function: Callable[..., Any], xp: ModuleType) -> Callable[..., Any]:
+    """`function` of arrays, with `xp` as its first argument."""
+    bound = functools.partial(function, xp)
+    if not array_api_compat.is_jax_namespace(xp):
+        return bound
+    import jax
+
+    # One dispatch instead of one per operation, and no constants to bring to the device each time.
+    return jax.jit(bound)  # type: ignore[no-any-return]
+
+
 class Episodes:
     """The rule of one mode, and what it kept, for the rows of one simulator."""
 
     def __init__(self, arrays: Arrays, mode: str, num_envs: int) -> None:
         xp = self._xp = arrays.xp
         self._zeros = functools.partial(xp.zeros, num_envs, device=arrays.device)
-        self._rule = functools.partial(RULES[mode], xp)
-        if array_api_compat.is_jax_namespace(xp):
-            import jax
-
-            self._rule = jax.jit(self._rule)  # one dispatch instead of one per operation
+        self._rule = compiled(RULES[mode], xp)
         self._kept = Kept(self._zeros(dtype=xp.int32), self._zeros(dtype=xp.bool))
 
     def begin(self, mask: Any = None) -> tuple[Any, Any, Any, Any]:
@@ -111,5 +118,7 @@ class Episodes:
 
     def step(self, reward: Any, terminated: Any, truncated: Any) -> tuple[Any, Any, Any, Any]:
         """The rule's (reward, terminated, truncated, elapsed_step)."""
-        self._kept, answer = self._rule(self._kept, reward, terminated, truncated)
-        return answer
+        self._kept, (reward, terminated, truncated, elapsed) = self._rule(
+            self._kept, reward, terminated, truncated
+        )
+        return reward, terminated, truncated, elapsed

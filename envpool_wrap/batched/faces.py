@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import dm_env
@@ -9,6 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from envpool_wrap.batched.episodes import compiled
 from envpool_wrap.batched.pool import BatchedPool
 from envpool_wrap.faces.dm import FinalState, Players, State, array_specs
 
@@ -39,13 +42,14 @@ class BatchedDMPool(BatchedPool):
     `.final_obs` in the steps whose info has it. The rest of the info has no place in a TimeStep.
     """
 
+    _facts: Callable[..., tuple[Any, Any]] | None = None  # step_type and discount, once there are arrays
+
     def _pack(
         self, obs: Any, reward: Any, terminated: Any, truncated: Any, info: dict[str, Any], reset: bool
     ) -> dm_env.TimeStep:
-        xp = self._simulator.arrays.xp
-        going = xp.astype(info["elapsed_step"] != 0, xp.int32)  # 0 where the row was reset: a first step
-        step_type = (xp.astype(terminated | truncated, xp.int32) + 1) * going
-        discount = xp.astype(~terminated, xp.float32)
+        if self._facts is None:
+            self._facts = compiled(_facts, self._simulator.arrays.xp)
+        step_type, discount = self._facts(terminated, truncated, info["elapsed_step"])
         facts = (obs, info["env_id"], info["elapsed_step"], Players(info["env_id"]))
         state = FinalState(*facts, info["final_obs"]) if "final_obs" in info else State(*facts)
         return dm_env.TimeStep(step_type, reward, discount, state)
@@ -68,3 +72,9 @@ class BatchedDMPool(BatchedPool):
     def discount_spec(self) -> Any:
         """Spec of one env's discount."""
         return dm_env.specs.BoundedArray((), np.float32, 0.0, 1.0, "discount")
+
+
+def _facts(xp: ModuleType, terminated: Any, truncated: Any, elapsed_step: Any) -> tuple[Any, Any]:
+    ended = xp.astype(terminated | truncated, xp.int32)
+    step_type = (ended + 1) * (elapsed_step != 0)  # no step of its episode yet: the first
+    return step_type, xp.astype(~terminated, xp.float32)
