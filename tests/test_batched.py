@@ -353,6 +353,22 @@ def test_the_pool_does_not_tell_what_it_is() -> None:
     assert repr(pool).endswith("closed)")
 
 
+def test_a_reset_that_fails_takes_the_seed_with_it() -> None:
+    class Failing(Points):
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            answer = super().reset(seed=seed, options=options)
+            if len(self.seeds) == 1:
+                raise ZeroDivisionError
+            return answer
+
+    venv = Failing()
+    pool = BatchedPool(venv, seed=5)
+    with pytest.raises(ZeroDivisionError):
+        pool.reset()
+    pool.reset()
+    assert venv.seeds == [5, 5]
+
+
 def test_seeds_are_lost_or_given_twice() -> None:
     venv = Points()
     pool = BatchedPool(venv, seed=5)
@@ -530,6 +546,7 @@ BAD_STEPS = {
     ),
     r"terminated: expected bool .* found int64": lambda s: (*s[:2], s[2].astype(int), *s[3:]),
     r"truncated is a list": lambda s: (*s[:3], [False] * 3, s[4]),
+    r"info is a int; expected a dict": lambda s: (*s[:4], 3),
     r"obs: expected float32 of shape \(3, 2\), found float64": lambda s: (s[0].astype(float), *s[1:]),
     r"obs: expected float32 of shape \(3, 2\), found float32 of shape \(2, 2\)": lambda s: (s[0][:2], *s[1:]),
 }
@@ -674,6 +691,7 @@ def test_two_threads_step_one_simulator() -> None:
     finally:
         done.set()
         thread.join()
+    assert pool.step(ACTION)[-1]["elapsed_step"].tolist() == [2, 2, 2]
 
 
 # ---- by name ----

@@ -20,7 +20,11 @@ with needs("batched"):
     import array_api_compat
 
 LIBRARIES = ("torch", "jax", "numpy", "cupy")
-_ARRAY = {"torch": "Tensor", "jax.numpy": "ndarray", "numpy": "ndarray", "cupy": "ndarray"}
+_ARRAY = {"torch": "Tensor", "jax": "ndarray", "numpy": "ndarray", "cupy": "ndarray"}
+_COMPUTE = (
+    *(array_api_compat.is_numpy_array, array_api_compat.is_torch_array),
+    *(array_api_compat.is_jax_array, array_api_compat.is_cupy_array),
+)
 _CPU = 1
 _DEVICES = {
     _CPU: "cpu",
@@ -50,13 +54,15 @@ class Arrays:
 
     Attributes:
         xp: the library's array API namespace.
+        library: one of `LIBRARIES`.
         device: in the library's own words.
     """
 
     def __init__(self, xp: ModuleType, device: Any, dlpack_device: tuple[int, int]) -> None:
         self.xp, self.device = xp, device
-        self._library = xp.__name__.removeprefix("array_api_compat.")
-        self._type = getattr(sys.modules[self._library], _ARRAY.get(self._library, "ndarray"))
+        module = xp.__name__.removeprefix("array_api_compat.")
+        self.library = module.partition(".")[0]
+        self._type = getattr(sys.modules[module], _ARRAY[self.library])
         self._dlpack_device = dlpack_device
 
     @classmethod
@@ -66,16 +72,19 @@ class Arrays:
         Raises:
             SpecError: it is of no library that computes by the array API standard.
         """
-        try:
-            xp = array_api_compat.array_namespace(array)
-        except TypeError:
+        if not computes(array):
             hint = (
                 f"one of array={', '.join(map(repr, LIBRARIES))} reads it in place"
                 if hasattr(array, "__dlpack__")
                 else "expected arrays of torch, JAX, NumPy or CuPy, or of any library that has __dlpack__"
             )
-            raise SpecError(f"{what} is a {_kind(array)}, which does not compute by itself: {hint}") from None
-        return cls(xp, _device(array), _dlpack_device(array))
+            raise SpecError(f"{what} is a {_kind(array)}, which the pool cannot compute with: {hint}")
+        try:
+            return cls(array_api_compat.array_namespace(array), _device(array), _dlpack_device(array))
+        except (BufferError, RuntimeError, ValueError) as reason:  # JAX's arrays may be on several devices
+            raise SpecError(
+                f"{what} is on {_device(array)}: expected one device ({reason}); make a pool for each"
+            ) from reason
 
     def take(self, array: Any, what: str, error: type[EnvPoolError]) -> Any:
         """`array` as one of these, in the memory that it has.
@@ -91,7 +100,7 @@ class Arrays:
             return array
         if not hasattr(array, "__dlpack__"):
             raise error(
-                f"{what} is a {_kind(array)}: expected an array on {self.device}, of {self._library} or any "
+                f"{what} is a {_kind(array)}: expected an array on {self.device}, of {self.library} or any "
                 "library that has __dlpack__"
             )
         if _dlpack_device(array) != self._dlpack_device:
@@ -104,7 +113,7 @@ class Arrays:
             return self.xp.from_dlpack(array)
         except (BufferError, RuntimeError, TypeError, ValueError) as reason:
             raise error(
-                f"{what}: {self._library} cannot read this {_kind(array)} where it is, {_place(array)} "
+                f"{what}: {self.library} cannot read this {_kind(array)} where it is, {_place(array)} "
                 f"({str(reason) or type(reason).__name__}); nothing is copied through the host unasked"
             ) from reason
 
@@ -123,12 +132,12 @@ class Arrays:
         return isinstance(value, self._type) and getattr(value.dtype, "kind", "f") not in "OSUMm"
 
     def __repr__(self) -> str:
-        return f"Arrays({self._library}, {self.device})"
+        return f"Arrays({self.library}, {self.device})"
 
 
 def computes(array: Any) -> bool:
-    """Whether it is of a library with the array API standard; Warp's arrays, say, only hold memory."""
-    return bool(array_api_compat.is_array_api_obj(array))
+    """Whether it is of a library that the pool can compute with; Warp's arrays, say, only hold memory."""
+    return any(is_of(array) for is_of in _COMPUTE)
 
 
 def on_host(array: Any) -> bool:

@@ -23,6 +23,8 @@ from envpool_wrap.batched.arrays import on_host
 from envpool_wrap.batched.simulator import Simulator
 from envpool_wrap.config import seeds_of
 
+_ANOTHER_THREAD = "another thread is inside the pool; use it from one at a time"
+
 
 class BatchedSpec(NamedTuple):
     """Settings and single-env spaces of a BatchedPool."""
@@ -88,7 +90,11 @@ class BatchedPool:
         published = getattr(venv, "metadata", None) or {}
         self.metadata = {**published, "autoreset_mode": AutoresetMode[mode.upper()]}
         self.render_mode = getattr(venv, "render_mode", None)
-        self._settings = {"num_envs": self.num_envs, "batch_size": self.num_envs, "array": array}
+        self._settings: dict[str, Any] = {
+            "num_envs": self.num_envs,
+            "batch_size": self.num_envs,
+            "array": array,
+        }
         self._seed = self._checked_seed(seed)
         self._settings |= {"autoreset_mode": mode, "copy": copy, "seed": self._seed}
         self.spec: Any = None
@@ -103,7 +109,7 @@ class BatchedPool:
     def _tell(self, settings: Mapping[str, Any]) -> None:
         """Add to what `config` and `spec` say."""
         self._settings = {**settings, **self._settings}
-        config = namedtuple("Config", self._settings)(**self._settings)
+        config = namedtuple("Config", self._settings, rename=True)(*self._settings.values())
         spaces = self.single_observation_space, self.single_action_space
         self.spec = BatchedSpec(config, *spaces, *spaces)
 
@@ -137,7 +143,7 @@ class BatchedPool:
         """
         self._refuse_closed()
         if not self._inside.acquire(blocking=False):
-            raise PendingCallError("another thread is inside the pool; use it from one at a time")
+            raise PendingCallError(_ANOTHER_THREAD)
         start = time.perf_counter()
         try:
             if self._pending is None:
@@ -188,9 +194,10 @@ class BatchedPool:
         self._pending = (self._reset, None, None)
 
     def _reset(self, seed: Any, options: Mapping[str, Any] | None) -> tuple[Any, ...]:
-        seed, self._seed = (self._seed if seed is None else seed), None
+        batch = self._simulator.reset(self._seed if seed is None else seed, options)
+        self._seed = None
         self._counts["resets"] += 1
-        return self._simulator.reset(seed, options)
+        return batch
 
     def _pack(
         self, obs: Any, reward: Any, terminated: Any, truncated: Any, info: dict[str, Any], reset: bool
@@ -206,6 +213,8 @@ class BatchedPool:
 
     def _refuse_pending(self) -> None:
         self._refuse_closed()
+        if self._inside.locked():
+            raise PendingCallError(_ANOTHER_THREAD)
         if self._pending is not None:
             raise PendingCallError("a batch is in flight; recv() it first")
 

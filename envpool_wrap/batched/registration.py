@@ -45,7 +45,7 @@ def register_batched(task_id: str, factory: Callable[..., Any], **defaults: Any)
         raise RegistrationError(
             f"{task_id}: expected a class or function that makes a VectorEnv, found {kind}"
         )
-    made = Simulator(task_id, factory, defaults)
+    made = Registered(task_id, factory, defaults)
     known = registry.MAKERS.get(task_id)
     if known is not None and _place(getattr(known, "factory", known)) != _place(factory):
         raise DuplicateEnvError(
@@ -64,7 +64,7 @@ def register_batched(task_id: str, factory: Callable[..., Any], **defaults: Any)
 
 
 @dataclass(frozen=True)
-class Simulator:
+class Registered:
     """A factory and its settings."""
 
     task_id: str

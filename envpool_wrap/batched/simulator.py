@@ -117,18 +117,19 @@ class Simulator:
     def _meet(self, obs: Any) -> None:
         """Learn from the first observation which library the simulator uses, and on which device."""
         expected, first = next(iter(self._obs.leaves(obs)))
-        if self._array == "native":
-            self._native = self.arrays = Arrays.of(first, expected.name)
+        native = Arrays.of(first, expected.name) if self._array == "native" or computes(first) else None
+        if native is not None and self._array in ("native", native.library):
+            self._native = self.arrays = native
         else:
             self.arrays = read_as(self._array, first, expected.name)
-            self._native = Arrays.of(first) if computes(first) else self.arrays
-            if self._native.xp is self.arrays.xp:
-                self._native = self.arrays
+            self._native = native or self.arrays
         self._episodes = Episodes(self._native, self.mode, self.num_envs)
         xp = self._native.xp
         self.env_id = self._given(xp.arange(self.num_envs, dtype=xp.int32, device=self._native.device))
 
     def _answer(self, obs: Any, counted: tuple[Any, ...], info: Any) -> tuple[Any, ...]:
+        if not isinstance(info, Mapping | None):
+            raise SpecError(f"info is a {type(info).__name__}; expected a dict")
         *columns, elapsed = map(self._given, counted)
         leaves = [self._own(self._taken(*pair, SpecError)) for pair in self._obs.leaves(obs)]
         if info and (self._copy or self.arrays is not self._native):

@@ -134,11 +134,16 @@ class IsaacVecEnv(BatchedPool):
             env_num: how many rows.
             device_id: the simulation's GPU; -1: the CPU; None: 0.
             rl_device_id: where tensors are returned, if the task shall copy them to another device.
-            state_dim, action_dim, if_discrete: what the task is expected to have.
-            max_step, target_return: kept as attributes; by default max_step is the task's.
+            target_return: kept as an attribute.
+            max_step: kept as an attribute; by default the task's limit.
+            state_dim: what the task is expected to have.
+            action_dim: as state_dim.
+            if_discrete: as state_dim.
             if_print: say what was made.
-            headless, seed, **task_settings: for `isaacgymenvs.make`; the seed also for the first reset.
+            headless: for `isaacgymenvs.make`.
+            seed: for `isaacgymenvs.make`, and for the first reset.
             copy: see BatchedPool.
+            **task_settings: for `isaacgymenvs.make`.
 
         Raises:
             ImportError: Isaac Gym or isaacgymenvs is not installed, or torch was imported before it.
