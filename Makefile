@@ -18,7 +18,7 @@ IN_PARALLEL = -n $(TEST_PROCESSES) --dist worksteal
 FIXED_ADDRESSES = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 CPP := cpp-default cpp-asan cpp-tsan
-.PHONY: demo test test-all lint format docs cpp $(CPP) pytest free-threaded sanitize-python count-instructions
+.PHONY: demo test test-all test-cuda lint format docs cpp $(CPP) pytest free-threaded sanitize-python count-instructions
 .PHONY: wheel-test container clean
 .PHONY: bench bench-all bench-free-threaded bench-cpp
 .DELETE_ON_ERROR:
@@ -33,6 +33,11 @@ pytest: $(VENV)/dev.stamp
 
 test-all: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m integration $(PYTEST_ARGS)
+
+# Batched simulators on this machine's GPU: that nothing is copied or waited for, and what the pool costs there.
+test-cuda: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m integration tests/test_batched_cuda.py $(PYTEST_ARGS)
+	$(BIN)/python -m benchmarks.batched --device cuda:0
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

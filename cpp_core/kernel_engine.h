@@ -124,16 +124,19 @@ struct KernelEngine {
     void leave() {}
   };
   std::unique_ptr<Session> open_session() { return std::make_unique<Session>(); }
-  // Each worker has a queue, the caller's (where it is one) first, and envs that are its own: what it wrote
-  // in the last batch is still in its core's cache. Whoever is done with its own takes from another that has
-  // more than one run left. The last one is worth waiting for: to move its envs from core to core takes
-  // longer than to step them. Should its worker not come, the caller takes it after all. In an asynchronous
-  // pool nothing waits behind an env that is slow.
+  // In a synchronous pool each worker has a queue, the caller's (where it is one) first, and envs that are
+  // its own: what it wrote in the last batch is still in its core's cache. Whoever is done with its own takes
+  // from another that has more than one run left. The last one is worth waiting for: to move its envs from
+  // core to core takes longer than to step them. Should its worker not come, the caller takes it after all.
+  // In an asynchronous pool all share one queue: nothing waits behind an env that is slow.
+  static uint32_t num_queues(bool is_async, uint32_t num_threads, bool caller_works) {
+    return is_async ? 1 : std::max<uint32_t>(1, num_threads + (caller_works ? 1 : 0));
+  }
   uint32_t queue_of_thread(uint32_t thread) const {
     return (first_thread_queue + thread) % arena.layout().num_queues;
   }
   bool take(uint32_t queue, Order* order) const {
-    return arena.queue(queue).try_pop(order) || take_another(queue, order, arena.layout().is_async() ? 1 : 2);
+    return arena.queue(queue).try_pop(order) || take_another(queue, order, 2);
   }
   bool take_another(uint32_t queue, Order* order, uint64_t at_least) const {
     const uint32_t queues = arena.layout().num_queues;

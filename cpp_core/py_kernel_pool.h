@@ -219,7 +219,8 @@ class PyKernelPool {
                               std::to_string(kernel->state_bytes) + " bytes in the compiled module, " +
                               std::to_string(itemsize) + " here; generate it again");
     }
-    shape.num_queues = std::max<uint32_t>(1, options.num_threads + (options.caller_works ? 1 : 0));
+    shape.num_queues = KernelEngine::num_queues(shape.batch_size < shape.num_envs, options.num_threads,
+                                                options.caller_works);
     shape.num_blocks = 0;
     auto* data = static_cast<unsigned char*>(PyArray_DATA(array));
     // Released wherever the last worker, or array, lets the engine go.

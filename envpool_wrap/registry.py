@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +31,8 @@ FACES = {
     "gymnasium": ("envpool_wrap.faces.gymnasium", "GymnasiumPool"),
     "dm": ("envpool_wrap.faces.dm", "DMPool"),
 }
+# Task id → what makes its pools, from env_type and settings, if no module is generated: `register_batched`'s.
+MAKERS: dict[str, Callable[[str, Mapping[str, Any]], Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Generated:
 
 def list_all_envs() -> list[str]:
     """The task ids that can be made here, sorted."""
-    return records.task_ids()
+    return sorted({*records.task_ids(), *MAKERS})
 
 
 def make(task_id: str, env_type: str, **config: Any) -> Any:
@@ -63,6 +65,8 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
         BuildError: the env's module had to be generated again and could not be, or is damaged.
     """
     refuse_pools("make()")
+    if task_id in MAKERS:
+        return MAKERS[task_id](env_type, config)
     face, settings = face_of(env_type), PoolConfig.of(config)
     found = find(task_id)
     if found.source.num_envs is not None and "num_envs" not in config:
@@ -70,17 +74,17 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
     return face(found.source, found.description, found.module, settings)
 
 
-def face_of(env_type: str) -> Any:
+def face_of(env_type: str, faces: Mapping[str, tuple[str, str]] = FACES) -> Any:
     """The class of the face.
 
     Raises:
         ConfigError: there is none of that name.
     """
-    if env_type not in FACES:
+    if env_type not in faces:
         raise ConfigError(
-            f"env_type={env_type!r}: expected one of {', '.join(FACES)}.{nearest(env_type, FACES)}"
+            f"env_type={env_type!r}: expected one of {', '.join(faces)}.{nearest(env_type, faces)}"
         )
-    module, name = FACES[env_type]
+    module, name = faces[env_type]
     return getattr(importlib.import_module(module), name)
 
 
@@ -146,6 +150,8 @@ def find(task_id: str) -> Generated:
     Raises:
         UnknownEnvError, RegistrationError, BuildError: see `make` and `generate_envpool_wrap`.
     """
+    if task_id in MAKERS:
+        raise RegistrationError(f"{task_id!r} has no module: it is a simulator, which only make() can make")
     record = records.load(task_id)
     source = EnvManager.find(task_id)
     if record is None and source is None:

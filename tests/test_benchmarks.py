@@ -315,6 +315,16 @@ def test_a_misspelt_choice_is_refused(arguments: list[str], capsys: pytest.Captu
     assert "error" in capsys.readouterr().err
 
 
+def test_what_a_batched_pool_costs_is_not_told(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import batched
+
+    monkeypatch.setattr(batched, "libraries", lambda device: ["numpy"])
+    monkeypatch.setattr(sys, "argv", ["batched", "--rounds", "1", "--num-envs", "4"])
+    batched.main()
+    *_, nothing, points = capsys.readouterr().out.splitlines()
+    assert nothing.startswith("| nothing | numpy | 4 |") and points.startswith("| points | numpy | 4 |")
+
+
 @pytest.mark.integration
 def test_running_envs_are_measured_beside_their_pool(monkeypatch: Any, capsys: Any) -> None:
     pytest.importorskip("torch")

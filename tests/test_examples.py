@@ -56,6 +56,13 @@ def test_running_envs_tell_how_long_and_how_many_episodes_were(tmp_path: Path, h
     assert len(episodes) == 8 and min(episodes) >= 1
 
 
+@pytest.mark.integration
+def test_batched_simulator_is_not_stepped_or_its_pendulums_hang(tmp_path: Path, home: Path) -> None:
+    pytest.importorskip("torch")
+    said = run("batched_simulator.py", tmp_path, home)
+    assert "num_envs=4096, autoreset_mode=same_step" in said and "up on average" in said
+
+
 @pytest.fixture
 def cheetah(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(EXAMPLES))

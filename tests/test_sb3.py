@@ -520,3 +520,15 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr("importlib.metadata.version", lambda package: "2.5.0")
         with pytest.raises(ImportError, match=r"stable_baselines3 2\.5\.0 is too old, 2\.6 works"):
             importlib.import_module("envpool_wrap.integrations.sb3")
+
+
+def test_a_simulator_that_is_batched_already_is_taken(monkeypatch: Any) -> None:
+    from simulators import Points
+
+    from envpool_wrap import registry
+    from envpool_wrap.integrations.batched import register_batched
+
+    monkeypatch.setattr(registry, "MAKERS", {})
+    register_batched("Points", Points)
+    with pytest.raises(ConfigError, match="SB3VecEnv takes pools of envs"):
+        SB3VecEnv("Points")

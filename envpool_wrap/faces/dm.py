@@ -56,14 +56,14 @@ class DMPool(Pool):
 
     def observation_spec(self) -> Any:
         """Specs of one env's observation, as `TimeStep.observation` is nested."""
-        obs = _array_specs(self._description.spec.obs, self.spec.gymnasium_observation_space)
+        obs = array_specs(self._description.spec.obs, self.spec.gymnasium_observation_space)
         env_id = dm_env.specs.Array((), np.int32, "env_id")
         facts = (obs, env_id, dm_env.specs.Array((), np.int32, "elapsed_step"), Players(env_id))
         return FinalState(*facts, obs) if self._has_finals else State(*facts)
 
     def action_spec(self) -> Any:
         """Specs of one env's action, nested as the space is."""
-        return _array_specs(self._description.spec.action, self.spec.gymnasium_action_space)
+        return array_specs(self._description.spec.action, self.spec.gymnasium_action_space)
 
     def reward_spec(self) -> Any:
         """Spec of one env's reward."""
@@ -74,7 +74,8 @@ class DMPool(Pool):
         return dm_env.specs.BoundedArray((), np.float32, 0.0, 1.0, "discount")
 
 
-def _array_specs(space: SpaceSpec, described: Any) -> Any:
+def array_specs(space: SpaceSpec, described: Any) -> Any:
+    """dm_env's specs of the leaves of a gymnasium space, nested as it is."""
     specs = [_array_spec(*pair) for pair in zip(space.leaves, leaf_spaces(described), strict=True)]
     return builder(space)(specs)
 

@@ -172,7 +172,9 @@ def _made(envs: Any, config: dict[str, Any]) -> Any:
     raise ConfigError(f"SB3VecEnv({envs!r}): expected a task id, a pool or a list of functions")
 
 
-def _check_pool(pool: Pool) -> None:
+def _check_pool(pool: Any) -> None:
+    if not isinstance(pool, Pool):
+        raise ConfigError(f"{pool!r} is a simulator that is batched already; SB3VecEnv takes pools of envs")
     config = pool._config
     if pool._leaves != GymPool._leaves:
         raise ConfigError(f"{pool!r}: a TimeStep has no info; make it with env_type='gym'")

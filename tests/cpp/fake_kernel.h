@@ -152,7 +152,8 @@ class DrivenKernelPool {
         {"obs", kInt64, kArray, 1, shape, 3, 24, nullptr, nullptr},
         scalar_leaf("last", kInt64),  // declared info
     };
-    const uint32_t queues = std::max<uint32_t>(1, settings.num_threads + (settings.caller_works ? 1 : 0));
+    const uint32_t queues = KernelEngine::num_queues(batch_size(settings) < settings.num_envs,
+                                                     settings.num_threads, settings.caller_works);
     Layout layout(settings.num_envs, batch_size(settings), queues, state_leaves(kFloat32, obs, 2),
                   {scalar_leaf("action", kInt64)}, settings.autoreset == Autoreset::kSameStep,
                   /*with_slots=*/false);

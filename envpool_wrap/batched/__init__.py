@@ -1,0 +1,1 @@
+"""What `envpool_wrap.integrations.batched` is made of."""
