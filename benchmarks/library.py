@@ -8,6 +8,8 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+from envpool_protocol.resources import include_dir
+
 _FOLDER = Path(__file__).parent / "cpp"
 
 
@@ -18,7 +20,8 @@ def build(name: str) -> Path:
     if not library.exists() or library.stat().st_mtime < source.stat().st_mtime:
         folder.mkdir(parents=True, exist_ok=True)
         compiler = shlex.split(os.environ.get("CXX") or "c++")
-        flags = ["-std=c++20", "-O3", "-DNDEBUG", "-shared", "-fPIC", f"-I{sysconfig.get_path('include')}"]
+        flags = ["-std=c++20", "-O3", "-DNDEBUG", "-shared", "-fPIC", "-pthread"]
+        flags += [f"-I{sysconfig.get_path('include')}", f"-I{include_dir()}"]
         built = library.with_suffix(f".{os.getpid()}")
         subprocess.run([*compiler, *flags, str(source), "-o", str(built)], check=True)
         built.replace(library)

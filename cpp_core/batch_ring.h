@@ -11,13 +11,11 @@
 #include <algorithm>
 #include <cassert>
 #include <cstdint>
-#include <memory>
 #include <mutex>
-#include <utility>
 #include <vector>
 
+#include "cpp_core/arena.h"
 #include "cpp_core/transition.h"
-#include "cpp_core/worker.h"
 
 namespace envpool {
 
@@ -41,15 +39,15 @@ class BatchRing {
   }
   static constexpr size_t kMostBlocks = 1024;
 
-  BatchRing(std::shared_ptr<Engine> engine, uint32_t reserve)
-      : engine_(std::move(engine)),
-        size_(engine_->arena.layout().num_blocks),
+  BatchRing(const Arena& arena, uint32_t reserve)
+      : arena_(arena),
+        size_(arena.layout().num_blocks),
         reserve_(reserve),
         states_(size_, BatchState::kFree) {
     free_.reserve(size_);  // release() runs in destructors and must not fail
   }
 
-  Arena& arena() const { return engine_->arena; }
+  const Arena& arena() const { return arena_; }
 
   bool acquire(uint32_t* block) {
     std::lock_guard lock(mutex_);
@@ -101,7 +99,7 @@ class BatchRing {
     return count;
   }
 
-  const std::shared_ptr<Engine> engine_;
+  const Arena arena_;
   const uint32_t size_;
   const uint32_t reserve_;
   mutable std::mutex mutex_;

@@ -4,29 +4,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <vector>
 
-#include "cpp_core/worker.h"
+#include "cpp_core/engine.h"
+#include "cpp_core/flight.h"
 
 namespace envpool {
-
-// A batch in flight.
-struct Batch {
-  uint32_t block;
-  uint32_t rows;
-  bool recount = false;  // a worker died: the count may be short, the row words tell
-};
-
-// What is on its way, in the caller's private memory. By env: bytes, since a vector of bools packs them.
-struct Flight {
-  explicit Flight(uint32_t num_envs) : envs(num_envs, false), lost(num_envs, false) {}
-
-  std::deque<Batch> batches;
-  std::vector<uint8_t> envs;  // sent, and not received yet
-  // Its worker died while it was idle in the middle of an episode: its next step fails, and needs no worker.
-  std::vector<uint8_t> lost;
-};
 
 class Burial {
  public:
@@ -52,7 +35,7 @@ class Burial {
       slot.built = false;
       slot.needs_reset = true;
       slot.inbox = {};
-      if (flight_.envs[env]) {
+      if (flight_.has(env)) {
         if (fail_row_of(env, in_episode)) failed.push_back(env);
       } else if (slot.state() != SlotState::kIdle) {
         slot.drop_outbox();

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include "cpp_core/py_info_columns.h"
+#include "cpp_core/py_kernel_pool.h"
 #include "cpp_core/py_pool.h"
 #include "cpp_core/py_prebuilt.h"
 #include "cpp_core/py_worker.h"
@@ -38,5 +39,6 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
       py::arg("rows"));
   envpool::bind_engine(module);
   envpool::bind_pool(module);
+  envpool::bind_kernel_pool(module);
   envpool::bind_worker(module);
 }

@@ -22,9 +22,9 @@
 
 #include "cpp_core/batch_ring.h"
 #include "cpp_core/burial.h"
+#include "cpp_core/engine.h"
 #include "cpp_core/fault.h"
 #include "cpp_core/thread_workers.h"
-#include "cpp_core/worker.h"
 
 namespace envpool {
 
@@ -37,51 +37,28 @@ struct PoolOptions {
   int32_t thread_affinity_offset;
 };
 
-// A batch that is complete: `rows` rows of `block`.
-struct ReadyBatch {
-  uint32_t block;
-  uint32_t rows;
-  bool failed;
-  bool infos;
-};
-
 class EnvPool {
  public:
-  // How many batches can be in flight: what the ring must keep back from the user.
-  static uint32_t most_in_flight(uint32_t num_envs, uint32_t batch_size) {
-    if (batch_size < num_envs) return (num_envs + batch_size - 1) / batch_size + 1;
-    return std::min(num_envs, kMostPendingSends);
-  }
-  static constexpr uint32_t kMostPendingSends = 16;
-
   EnvPool(std::shared_ptr<Engine> engine, const PoolOptions& options)
-      : options_(options),
-        engine_(std::move(engine)),
-        ring_(std::make_shared<BatchRing>(engine_, most_in_flight(options.num_envs, options.batch_size))),
-        flight_(options.num_envs),
-        bench_(arena().layout()) {
+      : options_(options), engine_(std::move(engine)), flight_(arena()), bench_(arena().layout()) {
     due_of_queue_.resize(arena().layout().num_queues);
     start_workers(options_.num_threads);
   }
 
-  bool is_async() const { return options_.batch_size < options_.num_envs; }
+  bool is_async() const { return flight_.is_async(); }
   bool caller_works() const { return options_.caller_works; }
-  uint32_t num_in_flight() const { return num_in_flight_; }
+  uint32_t num_in_flight() const { return flight_.num_in_flight(); }
   size_t num_pending_batches() const { return flight_.batches.size(); }
-  bool in_flight(uint32_t env) const { return flight_.envs[env]; }
+  bool in_flight(uint32_t env) const { return flight_.has(env); }
   // Its worker died while it was idle in the middle of an episode: its next step fails, and needs no worker.
   bool is_lost(uint32_t env) const { return flight_.lost[env]; }
-  const std::shared_ptr<BatchRing>& ring() const { return ring_; }
+  const std::shared_ptr<BatchRing>& ring() const { return flight_.ring(); }
   Arena& arena() const { return engine_->arena; }
   Stepper& stepper() const { return *engine_->stepper; }
 
-  // Throws kActionError, and changes nothing, unless every id is in range, idle, and there once.
-  void check_idle(const int32_t* envs, size_t count) {
-    size_t marked = 0;
-    while (marked < count && mark(envs[marked])) ++marked;
-    for (size_t i = 0; i < marked; ++i) flight_.envs[static_cast<size_t>(envs[i])] = false;
-    if (marked < count) throw Fault(FaultKind::kActionError, what_is_wrong(envs, marked));
-  }
+  // See flight.h.
+  void check_idle(const int32_t* envs, size_t count) { flight_.check_idle(envs, count); }
+  void check_room() const { flight_.check_room(); }
 
   // Throws kActionError when one of these idle envs must be reset, and nothing does it but the caller.
   void check_begun(const int32_t* envs, size_t count) const {
@@ -92,34 +69,25 @@ class EnvPool {
       if (!arena().slot(env).needs_reset || flight_.lost[env]) continue;
       over += (over.empty() ? "" : ", ") + std::to_string(envs[i]);
     }
-    if (over.empty()) return;
-    throw Fault(FaultKind::kActionError,
-                "env_id " + over + ": no episode is going on (it ended, or none began), and " +
-                    "autoreset_mode is 'disabled'; reset(env_id=[" + over + "]) first");
-  }
-
-  // Throws kPendingCallError when no more batches may be in flight.
-  void check_room() const {
-    if (!is_async() && !ring_->has_room()) throw_too_many_pending();
+    if (!over.empty()) throw no_episode(over);
   }
 
   // Hands checked envs to the workers; their actions lie in the arena already.
   void submit(Request request, const int32_t* envs, uint32_t count) {
-    uint32_t block = kNoBlock;
-    if (!is_async()) {
-      if (!ring_->acquire(&block)) throw_too_many_pending();
-      open_batch(block, count);
-    }
+    const uint32_t block = flight_.open(count);
     for (uint32_t i = 0; i < count; ++i) {
       const auto env = static_cast<uint32_t>(envs[i]);
       if (!is_async()) arena().row_word(block, i).store(claimed_row(0, env), std::memory_order_relaxed);
-      flight_.envs[env] = true;
+      flight_.add(env);
       if (flight_.lost[env] && request == Request::kStep) continue;
       flight_.lost[env] = false;
       make_due({env, request, block, i});
     }
-    num_in_flight_ += count;
-    while (is_async() && flight_.batches.size() * options_.batch_size < num_in_flight_) assign_next_batch();
+    flight_.added(count, [this](uint32_t opened, uint64_t number) {
+      for (uint32_t i = 0; i < options_.batch_size; ++i) {
+        arena().row_word(opened, i).store(free_row(number), std::memory_order_relaxed);
+      }
+    });
     for (uint32_t i = 0; i < count; ++i) {
       const auto env = static_cast<uint32_t>(envs[i]);
       if (flight_.lost[env]) burial_.fail_lost({env, request, block, i});
@@ -148,17 +116,7 @@ class EnvPool {
   }
   bool errand_failed() const { return arena().words().errands.failed.load(std::memory_order_relaxed) > 0; }
 
-  void begin_recv() {
-    if (flight_.batches.empty()) {
-      throw Fault(FaultKind::kNothingPendingError,
-                  "recv() with nothing in flight; send(), reset() or async_reset() first");
-    }
-    if (!is_async()) return;
-    // A short batch: fewer envs are in flight than a batch has rows. seq_cst: pairs with publish().
-    front().rows = std::min(options_.batch_size, num_in_flight_);
-    if (front().recount) return;
-    arena().head(front().block).rows_expected.store(front().rows, std::memory_order_seq_cst);
-  }
+  void begin_recv() { flight_.begin_recv(); }
   bool front_ready() const {
     const Batch& batch = flight_.batches.front();
     const bool counted =
@@ -166,50 +124,26 @@ class EnvPool {
     return batch.recount ? burial_.published(batch) >= batch.rows : counted;
   }
 
-  // The front batch, which must be ready. Its envs are idle again.
-  ReadyBatch take_front() {
-    const Batch batch = flight_.batches.front();
-    flight_.batches.pop_front();
-    ++batches_taken_;
-    if (is_async() && batch.rows < options_.batch_size) {
-      // Nothing else is in flight, so no worker is about to take a row: the next batch starts a block.
-      arena().words().next_row.store(batches_taken_ * options_.batch_size, std::memory_order_release);
-    }
-    for (uint32_t i = 0; i < batch.rows; ++i) {
-      flight_.envs[*reinterpret_cast<int32_t*>(arena().row(batch.block, i).leaf(kEnvId))] = false;
-    }
-    num_in_flight_ -= batch.rows;
-    const BatchHead& head = arena().head(batch.block);
-    return {batch.block, batch.rows, head.failed.load(std::memory_order_relaxed) > 0,
-            head.infos.load(std::memory_order_relaxed) > 0};
-  }
+  ReadyBatch take_front() { return flight_.take_front(); }
 
   // Before a run of step_one(): what lies before it is no env's time.
-  void begin_steps() { bench_.ticks = read_ticks(); }
+  void begin_steps() { bench_.begin(); }
 
   // The caller steps the next env that is due in its queue. False: nothing is, and all that it did is
   // counted.
   bool step_one(Outcome* outcome) {
     Order order;
     if (!arena().queue(0).try_pop(&order)) {
-      bench_.tally.flush(arena().words().caller);
+      bench_.end(arena().words().caller);
       return false;
     }
     *outcome = serve(*engine_, order, &bench_);
     return true;
   }
 
-  // Spins, then sleeps, until `ready()` may have become true, a signal, or the deadline.
   template <typename Ready>
   Wait wait(const Ready& ready, Deadline deadline) {
-    if (spin_until(ready, options_.spin_ns)) return Wait::kWoken;
-    Park& park = arena().words().caller;
-    const uint32_t ticket = park.prepare();
-    if (ready()) {
-      park.cancel();
-      return Wait::kWoken;
-    }
-    return park.sleep(ticket, deadline);
+    return wait_for_rows(arena(), ready, options_.spin_ns, deadline);
   }
 
   void start_workers(uint32_t count) {
@@ -247,15 +181,10 @@ class EnvPool {
   // inside an env; the row of one that is goes nowhere.
   void drop_everything() {
     take_back_due();
-    flight_.envs.assign(options_.num_envs, false);
-    num_in_flight_ = 0;
-    for (const Batch& batch : flight_.batches) ring_->release(batch.block);
-    flight_.batches.clear();
-    arena().words().next_row.store(batches_taken_ * options_.batch_size, std::memory_order_release);
+    flight_.forget();
   }
 
  private:
-  Batch& front() { return flight_.batches.front(); }
   SlotState state_of(uint32_t env) const { return arena().slot(env).state(); }
 
   void make_due(const Order& order) {
@@ -272,58 +201,15 @@ class EnvPool {
     }
   }
 
-  void open_batch(uint32_t block, uint32_t rows) {
-    arena().head(block).open(rows);
-    flight_.batches.push_back({block, rows});
-  }
-
-  void assign_next_batch() {
-    uint32_t block = 0;
-    if (!ring_->acquire(&block)) throw_too_many_pending();
-    const uint64_t number = batches_taken_ + flight_.batches.size();
-    open_batch(block, options_.batch_size);
-    for (uint32_t i = 0; i < options_.batch_size; ++i) {
-      arena().row_word(block, i).store(free_row(number), std::memory_order_relaxed);
-    }
-    arena().block_of_batch(number).store(block, std::memory_order_release);
-  }
-
-  // Marks the env as in flight. False: there is none, or it is already.
-  bool mark(int32_t env) {
-    const auto at = static_cast<uint32_t>(env);
-    return at < options_.num_envs && std::exchange(flight_.envs[at], uint8_t{true}) == 0;
-  }
-  // With the env in place `at`, which those before it had nothing against.
-  std::string what_is_wrong(const int32_t* envs, size_t at) const {
-    const int32_t env = envs[at];
-    if (env < 0 || static_cast<uint32_t>(env) >= options_.num_envs) {
-      return "env_id " + std::to_string(env) + " is out of range: this pool has envs 0 to " +
-             std::to_string(options_.num_envs - 1);
-    }
-    for (size_t i = 0; i < at; ++i) {
-      if (envs[i] == env) return "env_id " + std::to_string(env) + " is there twice; send each env once";
-    }
-    return "env " + std::to_string(env) + " is still in flight; recv() its result before sending to it again";
-  }
-
-  [[noreturn]] void throw_too_many_pending() const {
-    throw Fault(FaultKind::kPendingCallError,
-                std::to_string(flight_.batches.size()) +
-                    " batches are in flight, and that is the limit; recv() first");
-  }
-
   const PoolOptions options_;
   const std::shared_ptr<Engine> engine_;
-  const std::shared_ptr<BatchRing> ring_;
   Flight flight_;
   WorkBench bench_;
   Burial burial_{engine_->arena, &flight_, &bench_};
-  uint32_t num_in_flight_ = 0;
-  uint64_t batches_taken_ = 0;
   std::vector<std::vector<Order>> due_of_queue_;
   std::vector<uint32_t> errand_;
   bool errand_recount_ = false;
-  ThreadWorkers workers_;
+  ThreadWorkers<Engine> workers_;
 };
 
 }  // namespace envpool

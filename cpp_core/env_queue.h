@@ -28,21 +28,24 @@ struct QueueWords {
 static_assert(offsetof(QueueWords, tail) - offsetof(QueueWords, head) >= kCacheLine);
 
 struct QueueCell {
-  std::atomic<uint64_t> what{0};   // env, request
+  std::atomic<uint64_t> what{0};   // env, request in 8 bits, count
   std::atomic<uint64_t> where{0};  // block, row
 
   void put(const Order& order) {
-    what.store(pack(order.env, static_cast<uint32_t>(order.request)), std::memory_order_relaxed);
+    what.store(pack(order.env, static_cast<uint32_t>(order.request) | order.count << kRequestBits),
+               std::memory_order_relaxed);
     where.store(pack(order.block, order.row), std::memory_order_relaxed);
   }
   Order get() const {
     const uint64_t first = what.load(std::memory_order_relaxed),
                    second = where.load(std::memory_order_relaxed);
-    return {static_cast<uint32_t>(first), static_cast<Request>(first >> 32), static_cast<uint32_t>(second),
-            static_cast<uint32_t>(second >> 32)};
+    return {static_cast<uint32_t>(first), static_cast<Request>(first >> 32 & ((1U << kRequestBits) - 1)),
+            static_cast<uint32_t>(second), static_cast<uint32_t>(second >> 32),
+            static_cast<uint32_t>(first >> (32 + kRequestBits))};
   }
 
  private:
+  static constexpr uint32_t kRequestBits = 8;
   static uint64_t pack(uint32_t low, uint32_t high) { return low | static_cast<uint64_t>(high) << 32; }
 };
 

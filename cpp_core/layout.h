@@ -65,6 +65,7 @@ struct ArenaWords {
 
 struct Layout {
   uint32_t num_envs;
+  uint32_t num_slots;  // as many, or none: engines that keep less of each env (kernel_engine.h)
   uint32_t batch_size;
   uint32_t num_blocks;
   uint32_t num_queues;
@@ -84,8 +85,9 @@ struct Layout {
   size_t total_bytes = 0;
 
   Layout(uint32_t envs, uint32_t batch, uint32_t queues, std::vector<EnvpoolLeaf> state_leaves,
-         std::vector<EnvpoolLeaf> action_leaves, bool with_finals = false)
+         std::vector<EnvpoolLeaf> action_leaves, bool with_finals = false, bool with_slots = true)
       : num_envs(envs),
+        num_slots(with_slots ? envs : 0),
         batch_size(batch),
         num_blocks(0),
         num_queues(queues),
@@ -106,15 +108,15 @@ struct Layout {
       at = start + bytes;
       return start;
     };
-    slots_at = take(num_envs * sizeof(Slot));
-    step_times_at = take(num_envs * sizeof(StepTimes));
+    slots_at = take(num_slots * sizeof(Slot));
+    step_times_at = take(num_slots * sizeof(StepTimes));
     actions_at = take(num_envs * action_bytes);
     idle_at = take(num_queues * sizeof(Idle));
     lives_at = take(num_queues * sizeof(WorkerLife));
     queues_at = take(num_queues * sizeof(QueueWords));
     cells_at = take(num_queues * cells_per_queue() * sizeof(QueueCell));
     heads_at = take(num_blocks * sizeof(BatchHead));
-    row_words_at = take(num_blocks * batch_size * sizeof(RowWord));
+    row_words_at = take(num_slots > 0 ? num_blocks * batch_size * sizeof(RowWord) : 0);
     batch_blocks_at = take(num_blocks * sizeof(std::atomic<uint32_t>));
     blocks_at = take(num_blocks * block_bytes);
     total_bytes = at;
@@ -131,6 +133,10 @@ struct Layout {
   }
   uint32_t queue_of(uint32_t env) const {
     return static_cast<uint32_t>(((static_cast<uint64_t>(env) + 1) * num_queues - 1) / num_envs);
+  }
+  // A block of so many rows on its own: where each state leaf starts, and its size in bytes.
+  size_t place_rows(size_t rows, std::vector<size_t>* offsets) const {
+    return place(state, rows, kLeafAlignment, offsets);
   }
   size_t cells_per_queue() const { return EnvQueue::cells_for((num_envs + num_queues - 1) / num_queues); }
 

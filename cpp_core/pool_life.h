@@ -88,4 +88,15 @@ class PoolLife {
   const uint32_t generation_ = Forks::counts().generation;
 };
 
+// Inside the pool for as long as it lives; refused as enter() is.
+class Inside {
+ public:
+  explicit Inside(PoolLife* life) : life_(*life) { life_.enter(); }
+  ~Inside() { life_.leave(); }
+  Inside(const Inside&) = delete;
+
+ private:
+  PoolLife& life_;
+};
+
 }  // namespace envpool

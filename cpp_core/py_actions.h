@@ -45,9 +45,21 @@ inline std::vector<int32_t> read_env_ids(py::handle env_id) {
   return envs;
 }
 
+// Without a branch, so that the compiler can look at several at once.
+template <typename T>
+bool all_within(const T* values, size_t count, int64_t low, int64_t high) {
+  bool within = true;
+  for (size_t i = 0; i < count; ++i) {
+    const auto value = static_cast<int64_t>(values[i]);
+    within &= (value >= low) & (value <= high);
+  }
+  return within;
+}
+
 template <typename T>
 void check_range(const EnvpoolLeaf& leaf, const void* data, size_t rows, const int32_t* envs) {
   const T* values = static_cast<const T*>(data);
+  if (leaf.size == 1 && all_within(values, rows, leaf.lows[0], leaf.highs[0])) return;
   for (size_t row = 0; row < rows; ++row) {
     for (int64_t i = 0; i < leaf.size; ++i) {
       const auto value =
@@ -139,15 +151,20 @@ inline std::vector<py::object> read_actions(const py::tuple& actions, const Layo
   return batches;
 }
 
-inline void write_actions(const std::vector<py::object>& batches, Arena& arena,
-                          const std::vector<int32_t>& envs) {
+// `envs`: null for all of them, in their order.
+inline void write_actions(const std::vector<py::object>& batches, const Arena& arena, const int32_t* envs,
+                          size_t count) {
   const Layout& layout = arena.layout();
   for (size_t leaf = 0; leaf < batches.size(); ++leaf) {
     const auto nbytes = static_cast<size_t>(layout.action[leaf].nbytes);
     const auto* from = static_cast<const std::byte*>(PyArray_DATA(as_ndarray(batches[leaf].ptr())));
-    for (size_t row = 0; row < envs.size(); ++row) {
-      std::memcpy(arena.action(static_cast<uint32_t>(envs[row])) + layout.action_offsets[leaf],
-                  from + row * nbytes, nbytes);
+    if (envs == nullptr && nbytes == layout.action_bytes) {
+      std::memcpy(arena.action(0), from, count * nbytes);
+      continue;
+    }
+    for (size_t row = 0; row < count; ++row) {
+      const uint32_t env = static_cast<uint32_t>(envs == nullptr ? static_cast<int32_t>(row) : envs[row]);
+      std::memcpy(arena.action(env) + layout.action_offsets[leaf], from + row * nbytes, nbytes);
     }
   }
 }

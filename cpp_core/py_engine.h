@@ -48,14 +48,15 @@ inline const EnvpoolModule* open_module(const py::capsule& capsule) {
 }
 
 // With num_blocks 0, as many as fit in `ring_bytes`.
-inline Layout make_layout(const EnvpoolModule* module, const EngineShape& shape, size_t ring_bytes) {
+inline Layout make_layout(const EnvpoolModule* module, const EngineShape& shape, size_t ring_bytes,
+                          bool with_slots = true) {
   const auto reward = static_cast<EnvpoolDType>(module->reward_dtype);
   std::vector<EnvpoolLeaf> state = state_leaves(reward, module->obs, static_cast<size_t>(module->num_obs));
   state.insert(state.end(), module->info, module->info + module->num_info);
   Layout layout(shape.num_envs, shape.batch_size, shape.num_queues, std::move(state),
                 {module->actions, module->actions + module->num_actions},
-                shape.autoreset == Autoreset::kSameStep);
-  const uint32_t reserve = EnvPool::most_in_flight(shape.num_envs, shape.batch_size);
+                shape.autoreset == Autoreset::kSameStep, with_slots);
+  const uint32_t reserve = Flight::most_batches(shape.num_envs, shape.batch_size);
   layout.set_blocks(shape.num_blocks > 0 ? shape.num_blocks
                                          : BatchRing::blocks_for(layout.block_bytes, reserve, ring_bytes));
   return layout;

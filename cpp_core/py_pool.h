@@ -44,7 +44,7 @@ class PyPool {
     if (life_.forked()) {
       pool_.forget_workers();
     } else if (!life_.closed()) {
-      const Inside inside(this);
+      const Inside inside(&life_);
       if (shut(in_milliseconds(kCloseMs))) stepper().release();
     }
   }
@@ -63,24 +63,24 @@ class PyPool {
 
   // Builds every env. Returns the failures, in the order of env ids.
   py::list build() {
-    const Inside inside(this);
+    const Inside inside(&life_);
     return errands_.build(pool_.all_envs());
   }
 
   // Builds envs anew in place of those that failed; the failures of that.
   py::list rebuild(const py::object& env_id) {
-    const Inside inside(this);
+    const Inside inside(&life_);
     return errands_.rebuild(idle_envs(env_id));
   }
 
   void send(const py::tuple& actions, const py::object& env_id) {
-    const Inside inside(this);
+    const Inside inside(&life_);
     const auto& envs = idle_envs(env_id);
     pool_.check_begun(envs.data(), envs.size());
     pool_.check_room();
     const auto batches = read_actions(actions, layout(), envs);
     errands_.revive(Request::kStep, envs);
-    write_actions(batches, pool_.arena(), envs);
+    write_actions(batches, pool_.arena(), envs.data(), envs.size());
     processes_.note_losses(envs);
     pool_.submit(Request::kStep, envs.data(), static_cast<uint32_t>(envs.size()));
   }
@@ -105,7 +105,7 @@ class PyPool {
 
   // `seeds` and `options`: None, or one item (which may be None) per env id.
   void reset(const py::object& env_id, const py::object& seeds, const py::object& options) {
-    const Inside inside(this);
+    const Inside inside(&life_);
     const auto& envs = idle_envs(env_id);
     pool_.check_room();
     errands_.revive(Request::kReset, envs);
@@ -121,7 +121,7 @@ class PyPool {
 
   // The view's arrays, then None or (failures, infos).
   py::tuple recv(const View& view, std::optional<double> timeout) {
-    const Inside inside(this);
+    const Inside inside(&life_);
     pool_.begin_recv();
     driver_.drive([this] { return pool_.front_ready(); }, timeout);
     const ReadyBatch batch = pool_.take_front();
@@ -138,7 +138,7 @@ class PyPool {
 
   // Calls `function(env)` for idle envs, on the worker of each. (results, failures), in the order of the ids.
   py::tuple apply(const py::object& function, const py::object& env_id) {
-    const Inside inside(this);
+    const Inside inside(&life_);
     for (const int32_t env : chosen_envs(env_id)) {
       if (env >= 0 && static_cast<uint32_t>(env) < layout().num_envs &&
           pool_.in_flight(static_cast<uint32_t>(env))) {
@@ -155,7 +155,7 @@ class PyPool {
   py::tuple close(double timeout) {
     py::list failures;
     if (closed()) return py::make_tuple(true, failures);
-    const Inside inside(this);
+    const Inside inside(&life_);
     const bool all = shut(after(timeout));
     if (all) {
       for (uint32_t env = 0; env < layout().num_envs; ++env) {
@@ -183,16 +183,6 @@ class PyPool {
   size_t num_pending_batches() const { return pool_.num_pending_batches(); }
 
  private:
-  class Inside {
-   public:
-    explicit Inside(PyPool* pool) : life_(pool->life_) { life_.enter(); }
-    ~Inside() { life_.leave(); }
-    Inside(const Inside&) = delete;
-
-   private:
-    PoolLife& life_;
-  };
-
   PyPool(const EnvpoolModule* module, py::object factory, EngineShape shape, std::shared_ptr<RowRules> rules,
          const Workers& workers, int32_t thread_affinity_offset, size_t ring_bytes)
       : workers_(workers),

@@ -20,13 +20,29 @@ struct CallerCounts {
   TickRate rate;
 };
 
-// Times are in seconds; a histogram's bucket b counts steps of up to 2^b ticks.
-inline py::dict stats_of(const EnvPool& pool, const CallerCounts& counts) {
+// What any kind of pool counts as a whole. Times are in seconds.
+template <typename Pool>
+py::dict pool_counts(const Pool& pool, const CallerCounts& counts) {
   using namespace py::literals;
-  const Layout& layout = pool.arena().layout();
   const double second = counts.rate.seconds_per_tick();
-  py::list steps, episodes, histograms, step_seconds, idle;
-  for (uint32_t env = 0; env < layout.num_envs; ++env) {
+  py::list idle;
+  for (uint32_t queue = 0; queue < pool.arena().layout().num_queues; ++queue) {
+    idle.append(static_cast<double>(pool.arena().idle(queue).ticks.load(std::memory_order_relaxed)) * second);
+  }
+  return py::dict("seconds_per_tick"_a = second, "worker_idle_seconds"_a = idle,
+                  "caller_waited_seconds"_a = static_cast<double>(counts.waited_ticks) * second,
+                  "caller_inside_seconds"_a = static_cast<double>(counts.inside_ticks) * second,
+                  "batches"_a = counts.batches, "rows"_a = counts.rows, "in_flight"_a = pool.num_in_flight(),
+                  "batches_held"_a = pool.ring()->held(), "batches_touched"_a = pool.ring()->touched(),
+                  "batches_bound"_a = pool.ring()->size(), "private_copies"_a = counts.private_copies);
+}
+
+// And of each env. A histogram's bucket b counts steps of up to 2^b ticks.
+inline py::dict stats_of(const EnvPool& pool, const CallerCounts& counts) {
+  py::dict found = pool_counts(pool, counts);
+  const double second = counts.rate.seconds_per_tick();
+  py::list steps, episodes, histograms, step_seconds;
+  for (uint32_t env = 0; env < pool.arena().layout().num_envs; ++env) {
     steps.append(pool.arena().slot(env).steps.load(std::memory_order_relaxed));
     episodes.append(pool.arena().slot(env).episodes.load(std::memory_order_relaxed));
     const StepTimes& times = pool.arena().step_times(env);
@@ -35,16 +51,11 @@ inline py::dict stats_of(const EnvPool& pool, const CallerCounts& counts) {
     histograms.append(buckets);
     step_seconds.append(static_cast<double>(times.ticks.load(std::memory_order_relaxed)) * second);
   }
-  for (uint32_t queue = 0; queue < layout.num_queues; ++queue) {
-    idle.append(static_cast<double>(pool.arena().idle(queue).ticks.load(std::memory_order_relaxed)) * second);
-  }
-  return py::dict("steps"_a = steps, "episodes"_a = episodes, "step_seconds"_a = step_seconds,
-                  "histograms"_a = histograms, "seconds_per_tick"_a = second, "worker_idle_seconds"_a = idle,
-                  "caller_waited_seconds"_a = static_cast<double>(counts.waited_ticks) * second,
-                  "caller_inside_seconds"_a = static_cast<double>(counts.inside_ticks) * second,
-                  "batches"_a = counts.batches, "rows"_a = counts.rows, "in_flight"_a = pool.num_in_flight(),
-                  "batches_held"_a = pool.ring()->held(), "batches_touched"_a = pool.ring()->touched(),
-                  "batches_bound"_a = pool.ring()->size(), "private_copies"_a = counts.private_copies);
+  found["steps"] = steps;
+  found["episodes"] = episodes;
+  found["step_seconds"] = step_seconds;
+  found["histograms"] = histograms;
+  return found;
 }
 
 }  // namespace envpool

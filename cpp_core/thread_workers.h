@@ -23,6 +23,7 @@
 
 namespace envpool {
 
+template <typename Engine>
 class ThreadWorkers {
  public:
   // affinity_offset < 0: no pinning; else worker i is pinned to the (offset + i)-th of the cores
@@ -45,9 +46,10 @@ class ThreadWorkers {
     if (threads_.empty()) roll_ = std::make_shared<Roll>();
     roll_->sign_on();
     try {
-      threads_.emplace_back([engine, spin_ns, roll = roll_] {
+      const uint32_t queue = engine->queue_of_thread(static_cast<uint32_t>(threads_.size()));
+      threads_.emplace_back([engine, queue, spin_ns, roll = roll_] {
         WorkerLife life{};
-        work(*engine, /*which_queue=*/0, spin_ns, life);
+        work(*engine, queue, spin_ns, life);
         roll->sign_off();
       });
     } catch (...) {
@@ -61,7 +63,9 @@ class ThreadWorkers {
   bool stop(Deadline deadline) {
     if (threads_.empty()) return true;
     engine_->arena.words().stop.store(true, std::memory_order_seq_cst);  // pairs with EnvQueue::wait
-    engine_->arena.queue(0).wake_all();
+    for (uint32_t queue = 0; queue < engine_->arena.layout().num_queues; ++queue) {
+      engine_->arena.queue(queue).wake_all();
+    }
     const bool all = roll_->wait(deadline);
     for (auto& thread : threads_) all ? thread.join() : thread.detach();
     threads_.clear();

@@ -40,15 +40,25 @@ class Placement:
         return self.threads + self.processes + self.caller_works
 
 
-def place(config: PoolConfig, pickle_factory: Callable[[], object]) -> Placement:
-    """Choose where a pool's workers run. `pickle_factory` raises when the env cannot go to another process.
+def place(config: PoolConfig, pickle_factory: Callable[[], object], compiled: bool = False) -> Placement:
+    """Choose where a pool's workers run.
+
+    Args:
+        config: the settings.
+        pickle_factory: raises when the env cannot go to another process.
+        compiled: the hooks are machine code, and need no Python.
 
     Raises:
         ConfigError: settings that exclude each other.
     """
     backend, why = config.backend, "asked for"
     if backend == "auto":
-        backend, why = _choose(config, pickle_factory)
+        backend, why = _choose(config, pickle_factory, compiled)
+    if backend == "process" and compiled:
+        raise ConfigError(
+            "backend='process' with compiled hooks, which run on threads without the GIL; leave backend out, "
+            "or make the pool with compiled=False"
+        )
     if backend == "inline":
         if config.backend == "inline" and config.num_threads > 1:
             raise ConfigError(
@@ -64,11 +74,13 @@ def place(config: PoolConfig, pickle_factory: Callable[[], object]) -> Placement
     return Placement(backend, threads, processes, caller_works, spin_ns, why)
 
 
-def _choose(config: PoolConfig, pickle_factory: Callable[[], object]) -> tuple[str, str]:
+def _choose(config: PoolConfig, pickle_factory: Callable[[], object], compiled: bool) -> tuple[str, str]:
     if config.num_envs == 1:
         return "inline", "one env"
     if cores() == 1:
         return "inline", "one core"
+    if compiled:
+        return "thread", "compiled hooks need no GIL"
     if not has_gil():
         return "thread", "this Python has no GIL"
     if not has_worker_processes():

@@ -24,6 +24,8 @@ class PoolConfig:
         num_envs: how many envs.
         batch_size: rows of one `recv`; 0 or `num_envs`: synchronous.
         num_threads: number of workers; 0: as many as there are envs or cores, whichever is less.
+        compiled: run the compiled hooks of a class that was generated with `compiled=True`: True, False, or
+            `"auto"`: where there are some.
         backend: `"inline"`, `"thread"`, `"process"` or `"auto"`.
         caller_steps: the calling thread steps a share: True, False or `"auto"`.
         seed: int s → env i gets s + i; a list of `num_envs` ints; a `numpy.random.SeedSequence`; None → a
@@ -51,6 +53,7 @@ class PoolConfig:
     num_envs: int = 1
     batch_size: int = 0
     num_threads: int = 0
+    compiled: bool | str = "auto"
     backend: str = "auto"
     caller_steps: bool | str = "auto"
     seed: Any = 42
@@ -192,6 +195,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "num_envs": _at_least(1),
     "batch_size": _at_least(0),
     "num_threads": _at_least(0),
+    "compiled": _one_of("auto", True, False),
     "backend": _one_of("auto", "inline", "thread", "process"),
     "caller_steps": _one_of("auto", True, False),
     "seed": _anything,

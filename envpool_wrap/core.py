@@ -39,14 +39,15 @@ Factory = Callable[[int], Any]
 class OpenCore:
     """The engine's pool and the worker processes that belong to it."""
 
-    pool: _core.Pool
+    pool: Any  # _core.Pool, or envpool_wrap.kernels.KernelCore
     processes: Processes | None
 
     def close(self) -> tuple[bool, list[tuple[Any, ...]]]:
         """Close every env and end every worker: (whether all threads ended, failures of close hooks)."""
         start, timeout = time.monotonic(), CLOSE_DEADLINE
         try:
-            return self.pool.close(timeout)
+            ended: tuple[bool, list[tuple[Any, ...]]] = self.pool.close(timeout)
+            return ended
         finally:
             # Not when it was refused: the workers are in use, or belong to the process that forked.
             if self.processes is not None and self.pool.closed:
@@ -77,17 +78,7 @@ def open_core(
         module=module.engine_module,
         factory=factory,
         rules=_core.RowRules(**rules),
-        shape=_core.EngineShape(
-            num_envs=config.num_envs,
-            batch_size=config.rows,
-            num_queues=0,  # settled by the pool, like num_blocks
-            num_blocks=0,
-            max_episode_steps=config.max_episode_steps or 2**31 - 1,
-            autoreset=_core.Autoreset[config.autoreset_mode],
-            keep_options=config.keep_options,
-            timed=config.timeout is not None,
-            spin_ns=placement.spin_ns,
-        ),
+        shape=engine_shape(config, placement),
         num_threads=placement.threads,
         num_processes=placement.processes,
         caller_works=placement.caller_works,
@@ -108,6 +99,21 @@ def open_core(
     for env, seed in enumerate(seeds):
         pool.set_seed(env, seed)
     return opened
+
+
+def engine_shape(config: PoolConfig, placement: Placement) -> _core.EngineShape:
+    """What the engine lays its memory out by, and the rules of an episode."""
+    return _core.EngineShape(
+        num_envs=config.num_envs,
+        batch_size=config.rows,
+        num_queues=0,  # settled by the pool, like num_blocks
+        num_blocks=0,
+        max_episode_steps=config.max_episode_steps or 2**31 - 1,
+        autoreset=_core.Autoreset[config.autoreset_mode],
+        keep_options=config.keep_options,
+        timed=config.timeout is not None,
+        spin_ns=placement.spin_ns,
+    )
 
 
 def row_rules(description: Description, config: PoolConfig, placement: Placement) -> dict[str, Any]:

@@ -21,13 +21,14 @@ from envpool_protocol import _core
 from envpool_protocol.errors import ActionError, ConfigError, PoolTimeout
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import access, core
-from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig, Seeds, seeds_of
-from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
+from envpool_wrap.core import OpenCore, env_factory
+from envpool_wrap.engines import open_engine
 from envpool_wrap.episode_stats import EpisodeStats
 from envpool_wrap.failures import raise_failures
 from envpool_wrap.imports import once_imported
 from envpool_wrap.infos import LAYOUTS, DeclaredInfo, Rows
+from envpool_wrap.kernels import KernelCore
 from envpool_wrap.modules import is_prebuilt
 from envpool_wrap.nested import builder, flattener
 from envpool_wrap.pool_spec import PoolSpec
@@ -59,10 +60,9 @@ class Pool:
         self._config = config
         self.spec: Any = PoolSpec(description, config)
         factory = env_factory(source, description, config)
-        self._placement = place(config, lambda: pickled(factory))
-        self._open = open_core(factory, description, module, config, self._placement)
+        self._placement, self._open = open_engine(factory, description, module, config)
         self._core = self._open.pool
-        self._prebuilt = is_prebuilt(module)
+        self._module = module
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
         obs = description.spec.obs
         names = [leaf.name for leaf in obs.leaves]
@@ -301,8 +301,10 @@ class Pool:
             "closed" if self._core.closed else f"backend={self._placement.backend} ({self._placement.why})"
         )
         size = f"num_envs={len(self)}, batch_size={self._config.rows}"
-        if self._prebuilt:
+        if is_prebuilt(self._module):
             size += ", prebuilt module"
+        if isinstance(self._core, KernelCore):
+            size += ", compiled hooks"
         return f"{type(self).__name__}({self._name}, {size}, {state})"
 
     # ---- the envs ----
@@ -331,6 +333,40 @@ class Pool:
     def env_is_wrapped(self, wrapper_class: type, env_id: Any = None) -> list[bool]:
         """Whether a wrapper of this class is around each of the envs, which are idle."""
         return self._apply(access.IsWrapped(wrapper_class), env_id)
+
+    def save_state(self, env_id: Any = None) -> NDArray[Any]:
+        """The states of idle envs of a pool with compiled hooks, for `load_state`, now or in another pool.
+
+        Returns:
+            A structured array of shape (envs,) with the fields `state` (what `state_envpool` declares),
+            `elapsed_step` (int32) and `over` (bool: the next step is a reset). It can be indexed, repeated
+            and saved as any other array.
+
+        Raises:
+            ConfigError: the hooks are not compiled.
+            PendingCallError: one of the envs is in flight.
+        """
+        return self._kernel().save(env_id)
+
+    def load_state(self, saved: NDArray[Any], env_id: Any = None) -> None:
+        """Put idle envs into states that `save_state` returned: one each, or one for all of them.
+
+        The next step of each goes on from there; random numbers too come as they would have come.
+        `episode_stats` do not know of it, and add up what an env did before and after.
+
+        Raises:
+            ActionError: not states of this env, or not as many as envs.
+            ConfigError, PendingCallError: as `save_state`.
+        """
+        self._kernel().load(saved, env_id)
+
+    def _kernel(self) -> KernelCore:
+        if isinstance(self._core, KernelCore):
+            return self._core
+        raise ConfigError(
+            f"{self._name}: only compiled hooks have a state that can be saved; declare state_envpool and "
+            "generate with generate_envpool_wrap(..., compiled=True)"
+        )
 
     def _apply(self, function: Callable[[Any], Any], env_id: Any) -> list[Any]:
         return access.apply(self._core, function, env_id)

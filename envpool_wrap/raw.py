@@ -21,9 +21,9 @@ from envpool_protocol.sources import Description
 from envpool_protocol.spaces import leaf_spaces, space_from_description
 from envpool_protocol.spec import Leaf
 from envpool_wrap import access
-from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig
-from envpool_wrap.core import OpenCore, env_factory, open_core, pickled
+from envpool_wrap.core import OpenCore, env_factory
+from envpool_wrap.engines import open_engine
 from envpool_wrap.failures import raise_failures
 
 # EnvPool's name of each leaf that the engine writes, in EnvPool's order.
@@ -119,9 +119,7 @@ class RawPool:
         config = tables.config(values)
         source = find(f"{tables.description.spec.name}_wrap").source
         factory = env_factory(source, tables.description, config)
-        self._open = open_core(
-            factory, tables.description, module, config, place(config, lambda: pickled(factory))
-        )
+        _, self._open = open_engine(factory, tables.description, module, config)
         self._core = self._open.pool
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
         self._view = self._core.view(tables.state_leaves)

@@ -194,8 +194,7 @@ class DrivenPool {
     Layout layout = fake_layout(options_.num_envs, options_.batch_size,
                                 processes == 0 ? 1 : processes + (options_.caller_works ? 1 : 0),
                                 options_.rules.autoreset == Autoreset::kSameStep);
-    layout.set_blocks(EnvPool::most_in_flight(options_.num_envs, options_.batch_size) +
-                      options_.spare_blocks);
+    layout.set_blocks(Flight::most_batches(options_.num_envs, options_.batch_size) + options_.spare_blocks);
     if (processes > 0) file_ = std::make_unique<MemFile>("test-arena", layout.total_bytes);
     const Arena arena = file_ ? Arena(std::move(layout), file_->fd()) : Arena(std::move(layout));
     auto engine = fake_engine(arena, options_.rules);

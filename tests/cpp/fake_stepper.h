@@ -17,9 +17,9 @@
 #include <utility>
 #include <vector>
 
+#include "cpp_core/engine.h"
 #include "cpp_core/episode.h"
 #include "cpp_core/stepper.h"
-#include "cpp_core/worker.h"
 #include "tests/cpp/check.h"
 
 namespace envpool {

@@ -394,7 +394,7 @@ TEST(worker_that_dies_again_and_again_costs_no_block_and_no_row) {
       CHECK(failed);
       revive(driven);
     }
-    CHECK(driven.pool.ring()->touched() <= EnvPool::most_in_flight(kNumEnvs, of.batch_size));
+    CHECK(driven.pool.ring()->touched() <= Flight::most_batches(kNumEnvs, of.batch_size));
   }
 }
 
@@ -425,7 +425,7 @@ TEST(two_workers_that_die_at_once_are_buried_one_after_the_other) {
 struct HandPlayed {
   HandPlayed(uint32_t num_envs, uint32_t batch_size, const EpisodeRules& rules = {}) {
     Layout layout = fake_layout(num_envs, batch_size, 2, rules.autoreset == Autoreset::kSameStep);
-    layout.set_blocks(EnvPool::most_in_flight(num_envs, batch_size) + 2);
+    layout.set_blocks(Flight::most_batches(num_envs, batch_size) + 2);
     engine = fake_engine(Arena(std::move(layout)), rules);
     pool = std::make_unique<EnvPool>(engine, PoolOptions{num_envs, batch_size, 0, false, 0, -1});
     bench = std::make_unique<WorkBench>(engine->arena.layout());

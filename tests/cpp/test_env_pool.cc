@@ -230,8 +230,8 @@ TEST(pool_refuses_recv_with_nothing_pending) {
 
 TEST(sync_pool_refuses_sends_beyond_its_limit_and_changes_nothing) {
   DrivenPool driven({.num_envs = 40, .batch_size = 40, .num_threads = 0});
-  const uint32_t limit = EnvPool::kMostPendingSends + 2;  // the ring's reserve, and its two spare blocks
-  CHECK_EQ(EnvPool::most_in_flight(40, 40), EnvPool::kMostPendingSends);
+  const uint32_t limit = Flight::kMostPendingSends + 2;  // the ring's reserve, and its two spare blocks
+  CHECK_EQ(Flight::most_batches(40, 40), Flight::kMostPendingSends);
   for (int round = 0; round < 3; ++round) {
     for (uint32_t i = 0; i < limit; ++i) driven.send({static_cast<int32_t>(i)});
     const Refusal refused = refusal([&] { driven.send({39, 38}); });
@@ -257,11 +257,11 @@ TEST(pool_has_room_for_every_batch_in_flight_while_the_user_holds_all_he_may) {
       // As many batches as can be: one env at a time where each send is one.
       for (uint32_t env = 0; env < num_envs; ++env) {
         const auto id = static_cast<int32_t>(env);
-        if (driven.pool.is_async() || driven.pool.num_pending_batches() < EnvPool::kMostPendingSends) {
+        if (driven.pool.is_async() || driven.pool.num_pending_batches() < Flight::kMostPendingSends) {
           if (!driven.pool.in_flight(env)) driven.send({id});
         }
       }
-      CHECK(driven.pool.num_pending_batches() <= EnvPool::most_in_flight(num_envs, batch_size));
+      CHECK(driven.pool.num_pending_batches() <= Flight::most_batches(num_envs, batch_size));
       for (uint32_t taken = 0; taken < 1 + round % 3 && driven.pool.num_in_flight() > 0; ++taken) {
         uint32_t block = 0;
         driven.recv(&block);

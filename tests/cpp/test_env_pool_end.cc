@@ -148,7 +148,7 @@ TEST(pool_gives_right_rows_and_loses_no_block_after_everything_was_dropped) {
         CHECK_EQ(sorted(ids), driven.all());
       }
     }
-    CHECK(driven.pool.ring()->touched() <= EnvPool::most_in_flight(4, batch_size));
+    CHECK(driven.pool.ring()->touched() <= Flight::most_batches(4, batch_size));
   }
 }
 

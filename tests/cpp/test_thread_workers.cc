@@ -41,7 +41,7 @@ void push_steps(Engine& engine, uint32_t count) {
 }
 
 TEST(thread_workers_none_started_are_stopped_at_once_however_often) {
-  ThreadWorkers workers;
+  ThreadWorkers<Engine> workers;
   CHECK(workers.stop(Clock::now()));
   CHECK(workers.stop(Clock::now()));
   CHECK_EQ(workers.size(), 0);
@@ -51,7 +51,7 @@ TEST(thread_workers_all_end_and_let_go_of_the_engine) {
   auto engine = fake_engine(4, 4, 2);
   const std::weak_ptr<Engine> watched = engine;
   {
-    ThreadWorkers workers;
+    ThreadWorkers<Engine> workers;
     workers.start(engine, 3, /*spin_ns=*/0, -1);
     CHECK_EQ(workers.size(), 3);
     CHECK(check::happens([&] { return fake_of(*engine).sessions.load() == 3; }));
@@ -67,7 +67,7 @@ TEST(thread_workers_stop_does_not_miss_a_worker_on_its_way_to_sleep) {
   const auto engine = fake_engine(4, 4, 2);
   const Deadline deadline = patience();
   for (int round = 0; round < 80; ++round) {
-    ThreadWorkers workers;
+    ThreadWorkers<Engine> workers;
     engine->arena.words().stop.store(false, std::memory_order_seq_cst);
     const int32_t count = 1 + round % 4;
     workers.start(engine, static_cast<uint32_t>(count), /*spin_ns=*/0, -1);
@@ -84,7 +84,7 @@ TEST(thread_workers_stop_does_not_miss_a_worker_on_its_way_to_sleep) {
 
 TEST(thread_workers_can_be_started_again) {
   const auto engine = fake_engine(4, 4, 2);
-  ThreadWorkers workers;
+  ThreadWorkers<Engine> workers;
   for (uint32_t round = 0; round < 3; ++round) {
     engine->arena.words().stop.store(false, std::memory_order_seq_cst);
     engine->arena.head(0).rows_done.store(0);
@@ -103,7 +103,7 @@ TEST(thread_workers_stop_leaves_a_stuck_thread_behind_with_all_it_needs) {
   Arena& arena = engine->arena;
   stepper.gates[1].shut();
   {
-    ThreadWorkers workers;
+    ThreadWorkers<Engine> workers;
     workers.start(engine, 2, /*spin_ns=*/0, -1);
     push_steps(*engine, 4);
     stepper.gates[1].await_arrivals(1);
@@ -126,7 +126,7 @@ TEST(thread_worker_that_is_added_does_what_stuck_ones_cannot) {
   auto engine = fake_engine(4, 4, 2);
   FakeStepper& stepper = fake_of(*engine);
   stepper.gates[0].shut();
-  ThreadWorkers workers;
+  ThreadWorkers<Engine> workers;
   workers.start(engine, 1, /*spin_ns=*/0, -1);
   push_steps(*engine, 4);
   stepper.gates[0].await_arrivals(1);
@@ -144,7 +144,7 @@ TEST(thread_worker_that_is_added_does_what_stuck_ones_cannot) {
 
 TEST(thread_worker_that_cannot_be_added_leaves_the_others_at_work) {
   auto engine = fake_engine(4, 4, 2);
-  ThreadWorkers workers;
+  ThreadWorkers<Engine> workers;
   workers.start(engine, 2, /*spin_ns=*/0, -1);
   threads_to_come.store(0);
   CHECK_THROWS(workers.add(engine, /*spin_ns=*/0, -1), std::system_error);
@@ -159,7 +159,7 @@ TEST(thread_workers_that_cannot_all_start_are_stopped_and_the_error_is_thrown) {
   for (const int allowed : {0, 1, 3}) {
     auto engine = fake_engine(4, 4, 2);
     const std::weak_ptr<Engine> watched = engine;
-    ThreadWorkers workers;
+    ThreadWorkers<Engine> workers;
     threads_to_come.store(allowed);
     CHECK_THROWS(workers.start(engine, 4, /*spin_ns=*/0, -1), std::system_error);
     threads_to_come.store(-1);
@@ -196,7 +196,7 @@ TEST(thread_workers_are_pinned_and_named_and_an_odd_core_number_does_no_harm) {
       named.store(std::string(name) == "envpool-0");
       return Outcome::kOk;
     };
-    ThreadWorkers workers;
+    ThreadWorkers<Engine> workers;
     workers.start(engine, 1, /*spin_ns=*/0, offset);
     push_steps(*engine, 1);
     CHECK(check::happens([&] { return engine->arena.head(0).rows_done.load() == 1; }));
