@@ -46,8 +46,9 @@ class Noisy(EnvPoolProtocol):
         self._draw()
 
     def _draw(self) -> None:
-        for i, generator in enumerate((self.random, self.arm.noise, self.other)):
-            self.seen[i] = generator.uniform()
+        self.seen[0] = self.random.uniform()
+        self.seen[1] = self.arm.noise.uniform()
+        self.seen[2] = self.other.uniform()
 
     def _make_obs_envpool(self) -> Any:
         return self.seen
