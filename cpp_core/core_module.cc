@@ -1,6 +1,7 @@
 // envpool_protocol._core: the engine, compiled once into the wheel. Generated modules plug into it.
 #include <pybind11/pybind11.h>
 
+#include "cpp_core/py_action_reader.h"
 #include "cpp_core/py_info_columns.h"
 #include "cpp_core/py_kernel_pool.h"
 #include "cpp_core/py_pool.h"
@@ -40,5 +41,6 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   envpool::bind_engine(module);
   envpool::bind_pool(module);
   envpool::bind_kernel_pool(module);
+  envpool::bind_action_reader(module);
   envpool::bind_worker(module);
 }

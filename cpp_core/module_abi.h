@@ -15,7 +15,7 @@
 #include "cpp_core/kernel_abi.h"
 #include "cpp_core/leaf.h"
 
-#define ENVPOOL_MODULE_ABI 5
+#define ENVPOOL_MODULE_ABI 6
 #define ENVPOOL_HOST_CAPSULE "envpool_protocol._core.host"
 #define ENVPOOL_MODULE_CAPSULE "envpool_wrap.module"
 
@@ -115,11 +115,12 @@ struct EnvpoolModule {
   int32_t num_info_nodes;
   const EnvpoolLeaf* info;
   const EnvpoolInfoNode* info_nodes;
-  bool has_truncated;     // hooks: _truncated_envpool is to be called
-  bool has_info;          // hooks: _info_envpool is to be called
-  bool obs_takes_out;     // hooks: _make_obs_envpool is given `out`
-  bool reset_takes_seed;  // other envs: reset(seed=...)
-  bool obs_is_pair;       // the observation is a tuple of two with a dict last, as (obs, info) is
+  bool has_truncated;         // hooks: _truncated_envpool is to be called
+  bool has_info;              // hooks: _info_envpool is to be called
+  bool obs_takes_out;         // hooks: _make_obs_envpool is given `out`
+  bool reset_takes_seed;      // other envs: reset(seed=...)
+  bool options_are_env_info;  // other envs: reset(env_info=...) is how they take options
+  bool obs_is_pair;           // the observation is a tuple of two with a dict last, as (obs, info) is
   // Copies an observation to its leaves. False with the Python error set.
   bool (*observe)(EnvpoolCall* call, PyObject* obs);
   // A new reference to what the env is handed, or null with the Python error set.

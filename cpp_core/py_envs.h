@@ -14,7 +14,7 @@ inline PyObject* call_step(EnvpoolCall* call) {
   return call_method(call, kStepMethod, call->action_object);
 }
 
-// env.reset(), with the keywords `seed` and `options` where there is something to say.
+// env.reset(), with the keywords `seed` and `options`, or `env_info`, where there is something to say.
 inline PyObject* call_reset(EnvpoolCall* call, bool with_seed) {
   PyObject* arguments[4] = {nullptr, call->env};  // one place in front of them is the callee's to use
   size_t given = 2;
@@ -27,7 +27,8 @@ inline PyObject* call_reset(EnvpoolCall* call, bool with_seed) {
     return name && PyList_Append(keywords.get(), name.get()) == 0;
   };
   if (with_seed && !add("seed", seed.get())) return nullptr;
-  if (call->options != nullptr && !add("options", call->options)) return nullptr;
+  const char* options = call->module->options_are_env_info ? "env_info" : "options";
+  if (call->options != nullptr && !add(options, call->options)) return nullptr;
   if (given == 2) return PyObject_CallMethodNoArgs(call->env, names[kResetMethod]);
   const Ref keyword_names(PyList_AsTuple(keywords.get()));
   if (!keyword_names) return nullptr;

@@ -219,6 +219,7 @@ inline py::capsule make_prebuilt(const py::dict& spec, const py::dict& codes) {
       .has_info = flag("has_info"),
       .obs_takes_out = flag("obs_takes_out"),
       .reset_takes_seed = flag("reset_takes_seed"),
+      .options_are_env_info = flag("options_are_env_info"),
       .obs_is_pair = flag("obs_is_pair"),
       .observe = [](EnvpoolCall* call,
                     PyObject* obs) { return observe_node(call, prebuilt_of(call).obs, 0, obs); },

@@ -121,6 +121,10 @@ class KernelPool:
     @property
     def num_pending_batches(self) -> int: ...
 
+class ActionReader:
+    def __init__(self, module: Any) -> None: ...
+    def read(self, actions: tuple[Any, ...], envs: Sequence[int]) -> tuple[Any, ...]: ...
+
 class Worker:
     def __init__(
         self,

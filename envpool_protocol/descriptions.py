@@ -5,7 +5,7 @@ Four kinds of env are told apart, one row of `_APIS` each; the first that fits c
     hooks       a subclass of EnvPoolProtocol
     gymnasium   a gymnasium.Env
     dm_env      a dm_env.Environment, or anything with observation_spec and action_spec
-    gym         a gym.Env, or anything with observation_space, action_space, reset and step
+    gym         a gym.Env, or anything with action_space, reset and step; observation_space may be missing
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, Literal, NamedTuple
 from envpool_protocol import dm_specs
 from envpool_protocol.envpool_protocol import EnvPoolProtocol, takes_out
 from envpool_protocol.errors import ProtocolError, SpecError
+from envpool_protocol.inference import inferred_space
 from envpool_protocol.info_spec import declared_info_space, info_spec
-from envpool_protocol.spaces import space_description, space_spec
+from envpool_protocol.spaces import space_description, space_from_description, space_spec
 from envpool_protocol.spec import DTYPES, Api, EnvSpec
 
 Library = Literal["gymnasium", "gym"]
@@ -75,8 +76,13 @@ def api_of(env: Any) -> Api:
     raise ProtocolError(f"got {given}; expected an env: {kinds}")
 
 
-def describe_env(env: Any, name: str) -> Description:
+def describe_env(env: Any, name: str, like: Description | None = None) -> Description:
     """The description of a built env.
+
+    Args:
+        env: the env. One of old gym's without an observation_space is reset, to infer it.
+        name: the task name without `_wrap`.
+        like: of another env of this kind: its observation space is that of an env that has none.
 
     Raises:
         ProtocolError: it is no env, or has no spaces.
@@ -84,7 +90,7 @@ def describe_env(env: Any, name: str) -> Description:
     """
     api = api_of(env)
     row = _APIS[api]
-    observation_space, action_space = row.spaces(env)
+    observation_space, action_space = row.spaces(env, like)
     info_space = None if api == "dm_env" else declared_info_space(env)
     spec = EnvSpec(
         name=name,
@@ -108,7 +114,7 @@ def describe_env(env: Any, name: str) -> Description:
         spec,
         space_description(observation_space, "observation_space"),
         space_description(action_space, "action_space"),
-        _library(observation_space),
+        _library(action_space if getattr(env, "observation_space", None) is None else observation_space),
         None if info_space is None else space_description(info_space, "info_space"),
     )
 
@@ -130,17 +136,30 @@ def has_base(cls: type, library: str, name: str) -> bool:
 # The spaces of an env.
 
 
-def _spaces(env: Any) -> tuple[Any, Any]:
-    for attribute in ("observation_space", "action_space"):
-        if getattr(env, attribute, None) is None:
-            raise ProtocolError(
-                f"{type(env).__qualname__} has no {attribute}; set it in __init__, "
-                f"such as self.{attribute} = gymnasium.spaces.Box(-1.0, 1.0, (3,))"
-            )
-    return env.observation_space, env.action_space
+def _spaces(env: Any, like: Description | None) -> tuple[Any, Any]:
+    return _attribute(env, "observation_space"), _attribute(env, "action_space")
 
 
-def _spaces_of_specs(env: Any) -> tuple[Any, Any]:
+def _spaces_or_inferred(env: Any, like: Description | None) -> tuple[Any, Any]:
+    action_space = _attribute(env, "action_space")
+    if getattr(env, "observation_space", None) is not None:
+        return env.observation_space, action_space
+    if like is not None:
+        return space_from_description(like.observation_space, "gymnasium"), action_space
+    return inferred_space(env, "seed" in _reset_parameters(env)), action_space
+
+
+def _attribute(env: Any, name: str) -> Any:
+    space = getattr(env, name, None)
+    if space is None:
+        raise ProtocolError(
+            f"{type(env).__qualname__} has no {name}; set it in __init__, "
+            f"such as self.{name} = gymnasium.spaces.Box(-1.0, 1.0, (3,))"
+        )
+    return space
+
+
+def _spaces_of_specs(env: Any, like: Description | None) -> tuple[Any, Any]:
     reward = env.reward_spec() if hasattr(env, "reward_spec") else None
     if getattr(reward, "shape", ()) not in ((), (1,)):
         raise SpecError(f"reward: the spec {reward!r} is not one number, and a pool has one reward per env")
@@ -167,7 +186,11 @@ def _hook_facts(env: Any) -> dict[str, bool]:
 
 def _reset_facts(env: Any) -> dict[str, bool]:
     taken = _reset_parameters(env)
-    return {f"reset_takes_{key}": key in taken for key in ("seed", "options")}
+    return {
+        "reset_takes_seed": "seed" in taken,
+        "reset_takes_options": bool(taken & {"options", "env_info"}),
+        "options_are_env_info": "env_info" in taken and "options" not in taken,
+    }
 
 
 def _reset_parameters(env: Any) -> set[str]:
@@ -185,7 +208,7 @@ def _reset_parameters(env: Any) -> set[str]:
 class _ApiRow(NamedTuple):
     fits: Callable[[Any], bool]
     reward: str
-    spaces: Callable[[Any], tuple[Any, Any]]
+    spaces: Callable[[Any, Description | None], tuple[Any, Any]]
     facts: Callable[[Any], dict[str, bool]]
 
 
@@ -201,5 +224,5 @@ _APIS: dict[Api, _ApiRow] = {
     "dm_env": _ApiRow(
         _has("observation_spec", "action_spec", "reset", "step"), "float64", _spaces_of_specs, lambda env: {}
     ),
-    "gym": _ApiRow(_has("reset", "step"), "float64", _spaces, _reset_facts),
+    "gym": _ApiRow(_has("reset", "step"), "float64", _spaces_or_inferred, _reset_facts),
 }

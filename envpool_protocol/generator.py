@@ -20,7 +20,14 @@ from envpool_protocol.spec import DType, Leaf, Node, SpaceSpec
 
 TEMPLATES = ("env.cc", "module.cc", "CMakeLists.txt")
 # Of EnvSpec and EnvpoolModule.
-FLAGS = ("has_truncated", "has_info", "obs_takes_out", "reset_takes_seed", "obs_is_pair")
+FLAGS = (
+    "has_truncated",
+    "has_info",
+    "obs_takes_out",
+    "reset_takes_seed",
+    "options_are_env_info",
+    "obs_is_pair",
+)
 _CHUNK = 8192  # longest piece of one string literal; compilers guarantee 65,536 for the whole
 
 

@@ -90,7 +90,7 @@ class Source:
         try:
             return describe_env(env, self.name)
         except ProtocolError as error:
-            raise ProtocolError(f"{self.call(0)}: {error}") from None
+            raise ProtocolError(f"{self.call(0)}: {error}") from error.__cause__
         finally:
             self._done_with(env)
 

@@ -32,7 +32,7 @@ from envpool_protocol.source_kinds import (
     arguments,
 )
 
-__all__ = ["Description", "Source", "checked_name", "source_of", "thunks"]
+__all__ = ["Description", "Source", "checked_name", "listed", "source_of", "thunks"]
 
 
 def source_of(
@@ -186,6 +186,17 @@ def _instances(envs: Sequence[Any], name: str | None, kwargs: Mapping[str, Any])
     if kwargs:
         raise RegistrationError(f"{arguments(kwargs)}: envs that are built already take no arguments")
     return Instances(envs, checked_name(name, type(envs[0]).__name__), {})
+
+
+def listed(envs: Any, name: str | None = None) -> Instances | Thunks:
+    """The source of a list: of live envs, or of functions without arguments.
+
+    Raises:
+        RegistrationError: neither, or some of both; an empty list; a bad name.
+    """
+    if isinstance(envs, list | tuple) and envs and _is_env(envs[0]):
+        return _instances(envs, name, {})
+    return thunks(envs, name)
 
 
 def thunks(env_fns: Any, name: str | None) -> Thunks:

@@ -143,6 +143,7 @@ class EnvSpec:
         obs_takes_out: whether `_make_obs_envpool` is handed the row to write into.
         info: leaves and tree of the declared info, or None (see info_spec.py).
         reset_takes_seed, reset_takes_options: what `reset` may be given. (Hooks are seeded by another one.)
+        options_are_env_info: `reset` calls its options `env_info`, as rlstructures does.
     """
 
     name: str
@@ -155,6 +156,7 @@ class EnvSpec:
     obs_takes_out: bool = False
     reset_takes_seed: bool = False
     reset_takes_options: bool = False
+    options_are_env_info: bool = False
     info: SpaceSpec | None = None
 
     @property

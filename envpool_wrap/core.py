@@ -10,7 +10,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any
 
@@ -141,12 +141,15 @@ def _start_processes(
     )
 
 
-def pickled(factory: Factory) -> bytes:
-    """The factory for another process. Raises whatever a part of it that cannot be pickled raises."""
+def pickled(factory: Any) -> bytes:
+    """A factory, or what else has a `source`, for another process.
+
+    Raises whatever a part of it that cannot be pickled raises.
+    """
     import cloudpickle
 
     with contextlib.ExitStack() as by_value:
-        for module in _imported_files(factory.source):  # type: ignore[attr-defined]
+        for module in _imported_files(factory.source):
             cloudpickle.register_pickle_by_value(module)
             by_value.callback(cloudpickle.unregister_pickle_by_value, module)
         data: bytes = cloudpickle.dumps(factory)
@@ -162,19 +165,25 @@ def _imported_files(source: Source) -> list[ModuleType]:
 
 def env_factory(source: Source, description: Description, config: PoolConfig) -> Factory:
     """`f(env_id)` that builds an env of a pool and checks that it is as described."""
-    check_settings(config, source)
-    kwargs_of = _env_kwargs(config)
-    common = {}
-    if config.render_mode is not None and source.takes("render_mode"):
-        common["render_mode"] = config.render_mode
+    build = env_maker(source, config)
 
     def make_env(env_id: int) -> Any:
-        env = source.make(env_id, **{**common, **kwargs_of(env_id)})
+        env = build(env_id)
         check_described(env, env_id, description, source)
         return env
 
     make_env.source = source  # type: ignore[attr-defined]
     return make_env
+
+
+def env_maker(source: Source, config: PoolConfig) -> Factory:
+    """`f(env_id)` that builds an env with the arguments that the settings name."""
+    check_settings(config, source)
+    kwargs_of = _env_kwargs(config)
+    common = {}
+    if config.render_mode is not None and source.takes("render_mode"):
+        common["render_mode"] = config.render_mode
+    return lambda env_id: source.make(env_id, **{**common, **kwargs_of(env_id)})
 
 
 def check_settings(config: PoolConfig, source: Source) -> None:
@@ -193,7 +202,7 @@ def check_described(env: Any, env_id: int, description: Description, source: Sou
         SpecError: it differs; the message has both spaces.
         ProtocolError: it is no env.
     """
-    found = describe_env(env, source.name)
+    found = replace(describe_env(env, source.name, description), compiled=description.compiled)
     if found == description:
         return
     for side in ("observation_space", "action_space", "info_space"):

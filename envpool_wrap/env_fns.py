@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from envpool_protocol import records
 from envpool_protocol.building import build
 from envpool_protocol.prebuilt import prebuilt_module
-from envpool_protocol.sources import thunks
+from envpool_protocol.sources import Source, thunks
 from envpool_wrap import registry
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.core import check_settings
@@ -41,7 +41,11 @@ def from_env_fns(
         BuildError: `compiled`, and there is no compiler, or it refused the sources.
     """
     registry.refuse_pools("from_env_fns()")
-    source = thunks(env_fns, name)
+    return pool_of(thunks(env_fns, name), env_type, compiled, config)
+
+
+def pool_of(source: Source, env_type: str, compiled: bool, config: Mapping[str, Any]) -> Any:
+    """A pool of envs that need not be registered. Raises what `from_env_fns` raises."""
     face = registry.face_of(env_type)
     settings = PoolConfig.of({"num_envs": source.num_envs, **config})
     check_settings(settings, source)

@@ -21,6 +21,7 @@ from envpool_protocol import _core
 from envpool_protocol.errors import ActionError, ConfigError, PoolTimeout
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import access, core
+from envpool_wrap.backends import Placement
 from envpool_wrap.config import PoolConfig, Seeds, seeds_of
 from envpool_wrap.core import OpenCore, env_factory
 from envpool_wrap.engines import open_engine
@@ -59,8 +60,7 @@ class Pool:
         self._name = source.task_id
         self._config = config
         self.spec: Any = PoolSpec(description, config)
-        factory = env_factory(source, description, config)
-        self._placement, self._open = open_engine(factory, description, module, config)
+        self._placement, self._open = self._start(source, description, module, config)
         self._core = self._open.pool
         self._module = module
         self._finalizer = weakref.finalize(self, OpenCore.close_quietly, self._open)
@@ -84,6 +84,12 @@ class Pool:
         self._made = time.monotonic()
         self._restarts = [0] * config.num_envs
         self._all_env_ids = np.arange(config.num_envs, dtype=np.int32)
+
+    def _start(
+        self, source: Source, description: Description, module: ModuleType, config: PoolConfig
+    ) -> tuple[Placement, OpenCore]:
+        """Build the envs where they shall run."""
+        return open_engine(env_factory(source, description, config), description, module, config)
 
     # ---- what a face adds ----
 
@@ -198,7 +204,7 @@ class Pool:
             hint = (
                 "_reset_envpool takes no options; give it keyword arguments to pass some"
                 if self._description.spec.api == "hooks"
-                else "reset takes no `options`"
+                else "reset takes no `options` (nor `env_info`)"
             )
             raise ActionError(f"{self._name}: {hint}")
         return [dict(one) if one else None for one in each]

@@ -20,7 +20,7 @@ from envpool_protocol.sources import source_of
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.registry import face_of
 
-pytest_plugins = ["scripts", "troubled_pools"]  # their fixtures
+pytest_plugins = ["ray_envs", "scripts", "troubled_pools"]  # their fixtures
 
 
 # A shell that is no terminal's starts what ends in & with SIGINT ignored, and tests interrupt themselves.

@@ -316,6 +316,19 @@ def test_a_misspelt_choice_is_refused(arguments: list[str], capsys: pytest.Captu
 
 
 @pytest.mark.integration
+def test_running_envs_are_measured_beside_their_pool(monkeypatch: Any, capsys: Any) -> None:
+    pytest.importorskip("torch")
+    from benchmarks import running_envs
+
+    monkeypatch.setattr(running_envs, "SIZES", [2])
+    monkeypatch.setattr(running_envs, "ROUNDS", 2)
+    running_envs.main()
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [[row[1].strip(), row[2].strip()] for row in rows] == [["2", "inline"], ["2", "process"]]
+    assert all(float(row[6]) > 0 for row in rows)
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("name", [name for name in CONTENDERS if name not in ("loop", *OURS)])
 def test_a_peer_returns_what_the_loop_returns(name: str, elsewhere: Path) -> None:
     if importlib.util.find_spec(CONTENDERS[name].needs) is None:
@@ -323,3 +336,13 @@ def test_a_peer_returns_what_the_loop_returns(name: str, elsewhere: Path) -> Non
     cell = {"env": "cartpole", "num_envs": 4, "contender": name, "workers": 2, "beside": (), **QUICK}
     line = jobs.run_job("cell", "pools", cell)
     assert line["status"] == "ok", line["error"]
+
+
+@pytest.mark.integration
+def test_elegantrls_face_is_measured_beside_its_pool(home: Path, one_torch_thread: None) -> None:
+    pytest.importorskip("torch")
+    from benchmarks import elegantrl
+
+    for pair, num_envs in ((elegantrl.face_and_pool("noop", 2, "inline"), 2), (elegantrl.chasing(8, -1), 8)):
+        with pair as runs:
+            assert min(elegantrl.measure(runs, num_envs, rounds=1, seconds=0.01)) > 0

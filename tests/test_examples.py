@@ -47,6 +47,15 @@ def test_demo_prints_both_rates_for_both_envs_in_both_modes(tmp_path: Path, home
             assert "steps/s; plain loop" in line and "ratio" in line
 
 
+@pytest.mark.integration
+def test_running_envs_tell_how_long_and_how_many_episodes_were(tmp_path: Path, home: Path) -> None:
+    pytest.importorskip("torch")
+    said = run("running_envs.py", tmp_path, home).splitlines()
+    lengths, episodes = ([int(word) for word in line.rpartition(":")[2].split()] for line in said)
+    assert len(lengths) == 4 and min(lengths) >= 1 and max(lengths) > min(lengths)
+    assert len(episodes) == 8 and min(episodes) >= 1
+
+
 @pytest.fixture
 def cheetah(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(EXAMPLES))

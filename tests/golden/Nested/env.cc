@@ -105,6 +105,7 @@ extern const EnvpoolModule envpool_module = {
     .has_info = false,
     .obs_takes_out = false,
     .reset_takes_seed = false,
+    .options_are_env_info = false,
     .obs_is_pair = false,
     .observe = observe,
     .make_action = make_action,

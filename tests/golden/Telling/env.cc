@@ -78,6 +78,7 @@ extern const EnvpoolModule envpool_module = {
     .has_info = true,
     .obs_takes_out = false,
     .reset_takes_seed = false,
+    .options_are_env_info = false,
     .obs_is_pair = false,
     .observe = observe,
     .make_action = make_action,

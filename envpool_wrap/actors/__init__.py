@@ -1,0 +1,1 @@
+"""A pool's envs in Ray actors: what `envpool_wrap.integrations.ray` is made of. Imports no Ray by itself."""

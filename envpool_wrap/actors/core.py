@@ -1,0 +1,535 @@
+"""The engine of a pool whose envs are in actors: to a face it is what `_core.Pool` is.
+
+A synchronous pool opens a batch with each `send` or `reset`, and answers fill its rows, whichever worker is
+first. An asynchronous one fills the open batch with answers as they come. Either way a row is copied once,
+from where the worker's answer lies to its place in the batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from envpool_protocol import _core
+from envpool_protocol.errors import (
+    WORKER,
+    ActionError,
+    ForkedPoolError,
+    NothingPendingError,
+    PendingCallError,
+    PoolClosedError,
+    PoolError,
+    PoolTimeout,
+)
+from envpool_protocol.sources import Description
+from envpool_wrap import letters
+from envpool_wrap.actors import rows
+from envpool_wrap.actors.counters import joined
+from envpool_wrap.actors.lanes import ActorGone
+from envpool_wrap.actors.rows import Arrays, Element
+from envpool_wrap.actors.workers import Question, Worker, check_same, start
+from envpool_wrap.config import PoolConfig, Seeds
+
+_NO_EPISODE = -1
+_NOTED = ("env_id", "elapsed_step", "terminated", "truncated")
+
+
+class Batch:
+    """Arrays of so many rows, and what is in them so far."""
+
+    def __init__(self, leaves: Sequence[Element], size: int) -> None:
+        self.arrays = rows.empty(leaves, size)
+        self.size, self.filled = size, 0
+        self.failures: list[tuple[Any, ...]] = []
+        self.infos: list[Any] | None = None
+
+    def fill(
+        self, at: Any, count: int, arrays: Arrays, failures: Sequence[Any], infos: Sequence[Any] | None
+    ) -> None:
+        """Put so many rows where `at`, a slice or indices, says."""
+        for whole, part in zip(self.arrays, arrays, strict=True):
+            if part is not None:
+                whole[at] = part
+        self.filled += count
+        if not failures and infos is None:
+            return
+        places = np.arange(self.size)[at].tolist()
+        self.failures += [(env, places[row], *rest) for env, row, *rest in failures]
+        if infos is not None:
+            self.infos = self.infos or [None] * self.size
+            for place, info in zip(places, infos, strict=True):
+                self.infos[place] = info
+
+    def taken(self) -> tuple[Any, ...]:
+        """As `_core.Pool.recv` gives it."""
+        arrays = self.arrays if self.filled == self.size else [array[: self.filled] for array in self.arrays]
+        infos = None if self.infos is None else self.infos[: self.filled]
+        self.failures.sort(key=lambda failure: failure[1])
+        return (*arrays, (self.failures, infos) if self.failures or infos else None)
+
+
+@dataclass
+class Share:
+    """The part of a request that is one worker's.
+
+    Attributes:
+        local: its envs, counted from its first; None: all, in order.
+        at: their places in the request.
+    """
+
+    worker: Worker
+    local: list[int] | None
+    at: Any
+
+    @property
+    def places(self) -> Sequence[int]:
+        return range(self.at.start, self.at.stop) if isinstance(self.at, slice) else self.at
+
+    @property
+    def envs(self) -> list[int]:
+        rows = self.worker.rows
+        return list(rows) if self.local is None else [rows[one] for one in self.local]
+
+    def of(self, values: Sequence[Any]) -> list[Any]:
+        """Those of `values`, one per place of the request, that are this worker's."""
+        return [values[place] for place in self.places]
+
+
+class ActorCore:
+    """The envs of `workers`, which are started: worker w has the rows `w * E` to `w * E + E - 1`."""
+
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        description: Description,
+        module: ModuleType,
+        config: PoolConfig,
+        seeds: Seeds,
+    ) -> None:
+        self.workers, self.closed = list(workers), False
+        self._description, self._config, self._seeds = description, config, list(seeds)
+        self._actions = _core.ActionReader(module.engine_module)
+        self._action_leaves: list[Element] = [leaf.element for leaf in description.spec.action.leaves]
+        self._names: list[str] = []
+        self._leaves: list[Element] = []
+        self._finals: list[int] = []
+        self._all = list(range(config.num_envs))
+        self._in_flight = np.zeros(config.num_envs, bool)  # sent, and not received
+        self._elapsed = np.full(config.num_envs, _NO_EPISODE)
+        # Idle in the middle of an episode when their worker died: after how many steps, and of what.
+        self._lost: dict[int, tuple[int, Exception]] = {}
+        self._batches: deque[Batch] = deque()
+        self._poll = select.poll()
+        self._at: dict[int, Worker] = {}  # by descriptor
+        self._lock, self._pid = threading.Lock(), os.getpid()
+        self._waited = 0.0
+        self._taken = {"batches": 0, "rows": 0}
+
+    # ---- as the engine does ----
+
+    def view(self, names: Sequence[str]) -> Sequence[str]:
+        """Say, once, which leaves are wanted."""
+        self._names = list(names)
+        self._leaves, self._finals = rows.elements(self._description.spec, names)
+        self._env_id, self._steps, self._terminated, self._truncated = map(self._names.index, _NOTED)
+        for worker in self.workers:
+            self._open(worker)
+        return self._names
+
+    def send(self, actions: tuple[Any, ...], env_id: Any) -> None:
+        with self._inside():
+            ids = self._idle(env_id)
+            self._check_begun(ids)
+            arrays = self._actions.read(actions, ids)
+            self._revive(env for env in ids if env not in self._lost)
+            lost = [place for place, env in enumerate(ids) if env in self._lost] if self._lost else []
+            self._submit(
+                ids, lost, lambda share: ("step", (share.local,), [leaf[share.at] for leaf in arrays])
+            )
+
+    def reset(self, env_id: Any, seeds: Seeds | None, options: Sequence[Any] | None) -> None:
+        with self._inside():
+            ids = self._idle(env_id)
+            letter = None if options is None else list(map(letters.dumps, options))
+            self._revive(ids)
+            for place, env in enumerate(ids):
+                self._lost.pop(env, None)
+                if seeds is not None and seeds[place] is not None:
+                    self._seeds[env] = seeds[place]
+
+            def question(share: Share) -> tuple[str, tuple[Any, ...], Arrays]:
+                own = [None if given is None else share.of(given) for given in (seeds, letter)]
+                return "reset", (share.local, *own), ()
+
+            self._submit(ids, [], question)
+
+    def recv(self, view: Any, timeout: float | None) -> tuple[Any, ...]:
+        with self._inside():
+            in_flight = self.num_in_flight
+            if not in_flight:
+                raise NothingPendingError(
+                    "recv() with nothing in flight; send(), reset() or async_reset() first"
+                )
+            wanted = min(self._config.rows, in_flight) if self._config.is_async else 0
+            self._wait(lambda: self._is_ready(wanted), timeout)
+            batch = self._batches.popleft()
+            taken = batch.taken()
+            self._in_flight[taken[self._env_id]] = False
+            self._taken["batches"] += 1
+            self._taken["rows"] += batch.filled
+            return taken
+
+    def step(
+        self, actions: tuple[Any, ...], env_id: Any, view: Any, timeout: float | None
+    ) -> tuple[Any, ...]:
+        self.refuse_pending()
+        self.send(actions, env_id)
+        return self.recv(view, timeout)
+
+    def refuse_pending(self) -> None:
+        if self._batches and not self._config.is_async:
+            raise PendingCallError(f"{len(self._batches)} sent batch(es) not received yet; recv() first")
+
+    def apply(self, function: Callable[[Any], Any], env_id: Any) -> tuple[list[Any], list[tuple[Any, ...]]]:
+        with self._inside():
+            ids = self._chosen(env_id)
+            for env in ids:
+                if 0 <= env < len(self._all) and self._in_flight[env]:
+                    raise PendingCallError(f"env {env} is in flight; recv() its result first")
+            self._check_idle(ids)
+            letter = letters.dumps(function)
+            self._revive(ids)
+            results: list[Any] = [None] * len(ids)
+            failures: list[tuple[Any, ...]] = []
+            shares = self._shares(ids, list(range(len(ids))))
+            answers = self._errand({share.worker: ("apply", (share.local, letter)) for share in shares})
+            for share in shares:
+                value = answers[share.worker.number]
+                if isinstance(value, Exception):
+                    failures += self._deaths(share.envs, [0] * len(share.envs), value)
+                    continue
+                for place, result in zip(share.places, letters.loads(value[0]), strict=False):
+                    results[place] = result
+                failures += share.worker.opened(value[1])
+            return results, sorted(failures, key=lambda failure: ids.index(failure[0]))
+
+    def rebuild(self, env_id: Any) -> list[tuple[Any, ...]]:
+        with self._inside():
+            ids = [env for env in self._idle(env_id) if self._worker(env).alive]
+            self._elapsed[ids] = _NO_EPISODE
+            shares = self._shares(ids, list(range(len(ids))))
+            answers = self._errand({share.worker: ("rebuild", (share.local,)) for share in shares})
+            failures: list[tuple[Any, ...]] = []
+            for share in shares:
+                value = answers[share.worker.number]
+                if isinstance(value, Exception):
+                    failures += self._deaths(share.envs, [0] * len(share.envs), value)
+                else:
+                    failures += share.worker.opened(value)
+            return failures
+
+    def close(self, timeout: float) -> tuple[bool, list[tuple[Any, ...]]]:
+        if self.closed:
+            return True, []
+        with self._inside():
+            self.closed = True
+            failures: list[tuple[Any, ...]] = []
+            try:
+                asked = {worker: ("close", ()) for worker in self.workers if worker.alive}
+                with contextlib.suppress(PoolTimeout):  # what hangs is killed
+                    for number, value in self._errand(asked, timeout).items():
+                        if not isinstance(value, Exception):  # dead
+                            failures += self.workers[number].opened(value)
+            finally:
+                for worker in self.workers:
+                    self._forget(worker)
+                    worker.end()
+                self._batches.clear()
+            return True, failures
+
+    def stats(self) -> dict[str, Any]:
+        """The workers' counters, once what they do is done; zeros where one is dead."""
+        answers: Mapping[int, Any] = {}
+        if not self.closed:
+            with self._inside():
+                answers = self._errand({worker: ("stats", ()) for worker in self.workers if worker.alive})
+        counted = {number: answer for number, answer in answers.items() if not isinstance(answer, Exception)}
+        return joined([len(worker.rows) for worker in self.workers], counted) | {
+            "caller_waited_seconds": self._waited,
+            "caller_inside_seconds": self._waited,
+            **self._taken,
+            "in_flight": self.num_in_flight,
+            "batches_held": 0,
+            "batches_touched": 0,
+            "batches_bound": 0,
+            "private_copies": self._taken["batches"],
+        }
+
+    @property
+    def num_in_flight(self) -> int:
+        return int(np.count_nonzero(self._in_flight))
+
+    @property
+    def num_pending_batches(self) -> int:
+        return len(self._batches)
+
+    # ---- what is asked of whom ----
+
+    def _submit(
+        self,
+        ids: list[int],
+        lost: list[int],
+        question: Callable[[Share], tuple[str, tuple[Any, ...], Arrays]],
+    ) -> None:
+        """Ask the workers of `ids`, and answer at once for those at the places `lost`."""
+        batch = None
+        if not self._config.is_async:
+            batch = Batch(self._leaves, len(ids))
+            self._batches.append(batch)
+        self._in_flight[ids] = True
+        for place in lost:
+            env = ids[place]
+            elapsed, death = self._lost.pop(env)
+            self._land_lost(batch, [place], [env], [elapsed], WORKER, death)
+        places = [place for place in range(len(ids)) if place not in lost] if lost else range(len(ids))
+        for share in self._shares(ids, places):
+            name, args, arrays = question(share)
+            landed, failed = partial(self._land, share, batch), partial(self._fail, share, batch, name)
+            share.worker.ask(Question(name, args, landed, failed, arrays))
+
+    def _shares(self, ids: list[int], places: Sequence[int]) -> list[Share]:
+        """Which worker has which of the ids at `places`."""
+        if ids is self._all and len(places) == len(ids):
+            return [
+                Share(worker, None, slice(worker.rows.start, worker.rows.stop)) for worker in self.workers
+            ]
+        share_of: dict[int, Share] = {}
+        for place in places:
+            worker = self._worker(ids[place])
+            share = share_of.setdefault(worker.number, Share(worker, [], []))
+            share.local.append(ids[place] - worker.rows.start)  # type: ignore[union-attr]
+            share.at.append(place)
+        return list(share_of.values())
+
+    def _errand(
+        self, asked: Mapping[Worker, tuple[str, tuple[Any, ...]]], timeout: float | None = None
+    ) -> dict[int, Any]:
+        """What these workers answer, by number; where one died, the error."""
+        answers: dict[int, Any] = {}
+        for worker, (name, args) in asked.items():
+            landed = partial(_keep, answers, worker.number)
+            worker.ask(Question(name, args, landed, landed))
+        self._wait(lambda: len(answers) == len(asked), self._config.timeout if timeout is None else timeout)
+        for answer in answers.values():
+            if isinstance(answer, Exception) and not isinstance(answer, ActorGone):
+                raise answer
+        return answers
+
+    # ---- what comes back ----
+
+    def _land(self, share: Share, batch: Batch | None, left: Any, arrays: Arrays) -> None:
+        """Rows of one worker, and what its envs left beside them."""
+        failures: Sequence[Any] = ()
+        infos = None
+        if left is not None:
+            failures, letter = share.worker.opened(left[0]), left[1]
+            infos = None if letter is None else letters.loads(letter)
+        self._fill(batch, share.at, arrays, failures, infos)
+
+    def _fail(self, share: Share, batch: Batch | None, hook: str, error: Exception) -> None:
+        """All rows of one worker are lost."""
+        gone = isinstance(error, ActorGone)
+        elapsed = np.maximum(self._elapsed[share.envs], 0)
+        self._land_lost(batch, share.places, share.envs, elapsed, WORKER if gone else hook, error)
+
+    def _land_lost(
+        self, batch: Batch | None, at: Any, envs: Any, elapsed: Any, hook: str, error: Exception
+    ) -> None:
+        arrays = rows.lost(self._names, self._leaves, np.array(envs), elapsed)
+        failures = self._deaths(envs, elapsed, error, hook)
+        self._fill(batch, at, arrays, failures, None)
+
+    def _deaths(self, envs: Any, elapsed: Any, error: Exception, hook: str = WORKER) -> list[tuple[Any, ...]]:
+        return [
+            (env, row, self._seeds[env], hook, int(steps), None, error, None)
+            for row, (env, steps) in enumerate(zip(envs, elapsed, strict=True))
+        ]
+
+    def _fill(
+        self,
+        batch: Batch | None,
+        at: Any,
+        arrays: Arrays,
+        failures: Sequence[Any],
+        infos: Sequence[Any] | None,
+    ) -> None:
+        self._note(arrays, failures)
+        if batch is not None:
+            batch.fill(at, len(arrays[self._env_id]), arrays, failures, infos)
+            return
+        start, count = 0, len(arrays[self._env_id])
+        while start < count:
+            if not self._batches or self._batches[-1].filled == self._batches[-1].size:
+                self._batches.append(Batch(self._leaves, self._config.rows))
+            batch = self._batches[-1]
+            stop = min(count, start + batch.size - batch.filled)
+            batch.fill(
+                slice(batch.filled, batch.filled + stop - start),
+                stop - start,
+                [array if array is None else array[start:stop] for array in arrays],
+                [(env, row - start, *rest) for env, row, *rest in failures if start <= row < stop],
+                None if infos is None else infos[start:stop],
+            )
+            start = stop
+
+    def _note(self, arrays: Arrays, failures: Sequence[Any]) -> None:
+        """How far each env's episode is, so that a loss can be told."""
+        env_id = arrays[self._env_id]
+        self._elapsed[env_id] = arrays[self._steps]
+        ended = arrays[self._terminated] | arrays[self._truncated]
+        if ended.any():
+            self._elapsed[env_id[ended]] = 0 if self._config.autoreset_mode == "same_step" else _NO_EPISODE
+            self._elapsed[[failure[0] for failure in failures]] = _NO_EPISODE
+
+    def _is_ready(self, wanted: int) -> bool:
+        """Whether the first batch is: with so many rows, or (synchronous) with all."""
+        return bool(self._batches) and self._batches[0].filled >= (wanted or self._batches[0].size)
+
+    def _wait(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Take answers until `done`. Ctrl-C ends it, as does the deadline."""
+        begun = time.monotonic()
+        try:
+            while not done():
+                left = math.inf if timeout is None else timeout - (time.monotonic() - begun)
+                if not any(worker.questions for worker in self.workers):
+                    raise PoolError("nothing is asked of any worker, and yet something is waited for")
+                ready = self._poll.poll(None if timeout is None else max(0, math.ceil(left * 1e3)))
+                if not ready and left <= 0:
+                    raise PoolTimeout(self._late(timeout))
+                for descriptor, _ in ready:
+                    self._receive(self._at[descriptor])
+        finally:
+            self._waited += time.monotonic() - begun
+
+    def _late(self, timeout: float | None) -> str:
+        busy = ", ".join(map(str, (worker for worker in self.workers if worker.questions)))
+        return f"no batch within {timeout:g} s; still running: {busy}. Nothing is lost: recv() again."
+
+    def _receive(self, worker: Worker) -> None:
+        try:
+            worker.receive()
+        except ActorGone as gone:
+            self._bury(worker, gone)
+
+    # ---- life and death of workers ----
+
+    def _worker(self, env: int) -> Worker:
+        return self.workers[env // len(self.workers[0].rows)]
+
+    def _open(self, worker: Worker) -> None:
+        worker.open(self._action_leaves, self._leaves)
+        self._at[worker.lane.fileno()] = worker
+        self._poll.register(worker.lane.fileno(), select.POLLIN)
+        self._errand({worker: ("view", (self._names, self._finals))})
+
+    def _forget(self, worker: Worker) -> None:
+        for descriptor in [descriptor for descriptor, its in self._at.items() if its is worker]:
+            self._poll.unregister(descriptor)
+            del self._at[descriptor]
+
+    def _bury(self, worker: Worker, gone: ActorGone) -> None:
+        """Answer for a worker that died. Its envs that are idle are lost, if in the middle of an episode."""
+        self._forget(worker)
+        questions = worker.end()
+        death = ActorGone(f"the actor of {worker} died: {gone}")
+        for question in questions:
+            question.failed(death)
+        for env in worker.rows:
+            if self._elapsed[env] != _NO_EPISODE:
+                self._lost[env] = int(self._elapsed[env]), death
+        self._elapsed[worker.rows] = _NO_EPISODE
+
+    def _revive(self, envs: Iterable[int]) -> None:
+        """Replace the dead workers of these envs."""
+        if all(worker.alive for worker in self.workers):
+            return
+        numbers = sorted({self._worker(env).number for env in envs})
+        dead = [self.workers[number] for number in numbers if not self.workers[number].alive]
+        if not dead:
+            return
+        for worker, description in zip(dead, start(dead, self._seeds_of), strict=True):
+            check_same(worker, description, self._description)
+            self._open(worker)
+
+    def _seeds_of(self, worker: Worker) -> Seeds:
+        return self._seeds[worker.rows.start : worker.rows.stop]
+
+    # ---- what is refused ----
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[None]:
+        """One thread at a time, in the process that made the pool."""
+        if os.getpid() != self._pid:
+            raise ForkedPoolError(
+                "this pool was made before a fork and its workers are not in this process; make a new one"
+            )
+        if not self._lock.acquire(blocking=False):
+            raise PendingCallError("another call is inside this pool (another thread); one at a time")
+        try:
+            if self.closed:
+                raise PoolClosedError("this pool is closed; make a new one")
+            yield
+        finally:
+            self._lock.release()
+
+    def _chosen(self, env_id: Any) -> list[int]:
+        return self._all if env_id is None else _core.read_env_ids(env_id)
+
+    def _idle(self, env_id: Any) -> list[int]:
+        ids = self._chosen(env_id)
+        self._check_idle(ids)
+        return ids
+
+    def _check_idle(self, ids: list[int]) -> None:
+        """Raise ActionError unless every id is in range, idle, and there once."""
+        if ids is self._all and not self._in_flight.any():
+            return
+        seen: set[int] = set()
+        for env in ids:
+            if not 0 <= env < len(self._all):
+                last = len(self._all) - 1
+                raise ActionError(f"env_id {env} is out of range: this pool has envs 0 to {last}")
+            if env in seen:
+                raise ActionError(f"env_id {env} is there twice; send each env once")
+            if self._in_flight[env]:
+                raise ActionError(
+                    f"env {env} is still in flight; recv() its result before sending to it again"
+                )
+            seen.add(env)
+
+    def _check_begun(self, ids: list[int]) -> None:
+        if self._config.autoreset_mode != "disabled":
+            return
+        over = [env for env in ids if self._elapsed[env] == _NO_EPISODE and env not in self._lost]
+        if over:
+            named = ", ".join(map(str, over))
+            raise ActionError(
+                f"env_id {named}: no episode is going on (it ended, or none began), and autoreset_mode is "
+                f"'disabled'; reset(env_id=[{named}]) first"
+            )
+
+
+def _keep(answers: dict[int, Any], number: int, value: Any, arrays: Arrays = ()) -> None:
+    answers[number] = value
