@@ -17,6 +17,7 @@ from numba.np.numpy_support import from_dtype
 
 from envpool_protocol.compiled import refusals, rows, target
 from envpool_protocol.compiled.self_types import DictType, StateType, array_at, refuse
+from envpool_protocol.compiled.state import random_fields
 from envpool_protocol.descriptions import Description
 from envpool_protocol.envpool_protocol import EnvPoolProtocol
 from envpool_protocol.info_spec import masks_of
@@ -94,7 +95,8 @@ class _Kernel:
 
     def _seed(self, builder: Any, state: Any, seed: Any, error: Any) -> None:
         if self.cls._seed_envpool is EnvPoolProtocol._seed_envpool:  # type: ignore[attr-defined]
-            body = [f"    self.{name}.seed(seed)" for name in seeded_records(self.cls)] or ["    pass"]
+            paths = enumerate(random_fields(self.cls))
+            body = [f"    self.{path}.seed(seed, {stream})" for stream, path in paths] or ["    pass"]
         else:
             body = ["    self._seed_envpool(seed)"]
         call = rows.function("\n".join(["def seed(self, seed):", *body]), {})
@@ -304,13 +306,6 @@ def info_lines(spec: SpaceSpec, given: DictType) -> tuple[list[str], dict[str, A
 
     visit(0, given, "info", "info")
     return lines or ["    pass"], names
-
-
-def seeded_records(cls: type) -> list[str]:
-    """The fields of an env that the default `_seed_envpool` seeds: records with a method `seed`."""
-    from envpool_protocol.compiled.state import fields_of
-
-    return [name for name, field in fields_of(cls).items() if hasattr(field.record, "seed")]
 
 
 # Object code

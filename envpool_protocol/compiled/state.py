@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from envpool_protocol.errors import SpecError
+from envpool_protocol.random import Random
 
 DECLARATION = "state_envpool"
 _SCALARS = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64")
@@ -107,6 +108,15 @@ def _shape(place: str, form: Any) -> tuple[int, ...]:
     if not shape or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
         raise SpecError(f"{place}: the shape {form!r:.80}; expected positive ints, such as (8, 8)")
     return tuple(int(n) for n in shape)
+
+
+def random_fields(cls: type) -> Iterator[str]:
+    """The paths of all generators in the state, such as `random` and `arm.noise`, in order."""
+    for name, field in fields_of(cls).items() if declares(cls) else ():
+        if field.record is not None and issubclass(field.record, Random):
+            yield name
+        elif field.record is not None:
+            yield from (f"{name}.{path}" for path in random_fields(field.record))
 
 
 def state_dtype(cls: type) -> np.dtype[Any]:

@@ -81,7 +81,10 @@ class Game2048(EnvPoolProtocol):
 
     def _add_tile(self):
         """A 2, or rarely a 4, on one of the empty cells."""
-        skip = self.random.choice(SIZE * SIZE - np.count_nonzero(self.board))
+        empty = 0
+        for tile in self.board.flat:
+            empty += tile == 0
+        skip = self.random.choice(empty)
         for row in range(SIZE):
             for column in range(SIZE):
                 if self.board[row, column] == 0:
