@@ -129,11 +129,12 @@ def measure(cls: Any, task: str, num_envs: int, rounds: int, seconds: float) -> 
     with contextlib.ExitStack() as stack:
         before = _resident()
         pool = stack.enter_context(envpool_wrap.make(task, "gym", **settings))
-        inline = stack.enter_context(envpool_wrap.make(task, "gym", backend="inline", **settings))
-        runs = {"pool": stepper(pool, actions), "inline": stepper(inline, actions)}
+        runs = {"pool": stepper(pool, actions)}
         pool.reset()
         runs["pool"](4)
         grown = (_resident() - before) / num_envs
+        inline = stack.enter_context(envpool_wrap.make(task, "gym", backend="inline", **settings))
+        runs["inline"] = stepper(inline, actions)
         inline.reset()
         by_hand = ByHand(actions, os.cpu_count() or 1)
         stack.callback(by_hand.close)

@@ -40,6 +40,7 @@ class Settings:
     task: str = option("CartPole_wrap", "task id, as list_all_envs() shows it")
     env: str = option("", "Gymnasium id to make the task of; '': its name with -v1")
     backend: str = option("auto", "auto, inline, thread or process")
+    compiled: str = option("auto", "run the compiled hooks of a task that has some: auto, true or false")
     num_envs: int = option(8, "how many envs")
     batch_size: int = option(0, "rows per recv; fewer than num_envs: asynchronous; 0: as many")
     max_episode_steps: int = option(0, "steps after which the pool cuts an episode short; 0: never")
@@ -280,7 +281,11 @@ def main(arguments: Sequence[str] | None = None) -> float:
     if settings.env or task not in envpool.list_all_envs():
         task = envpool.register(settings.env or f"{name}-v1", name)
     config = {"num_envs": settings.num_envs, "backend": settings.backend, "episode_stats": True}
-    config |= {"autoreset_mode": "same_step", "max_episode_steps": settings.max_episode_steps or None}
+    config |= {
+        "compiled": settings.compiled,
+        "autoreset_mode": "same_step",
+        "max_episode_steps": settings.max_episode_steps or None,
+    }
     with envpool.make_gym(task, batch_size=settings.batch_size, seed=settings.seed, **config) as pool:
         print(pool)
         agent = Agent(pool.spec.gymnasium_observation_space, pool.spec.gymnasium_action_space)
