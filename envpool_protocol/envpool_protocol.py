@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from envpool_protocol.state import make_fields, random_fields
+from envpool_protocol.compiled.state import random_fields
 
 
 class EnvPoolProtocol:
@@ -30,11 +30,6 @@ class EnvPoolProtocol:
     observation_space: Any
     action_space: Any
     state_envpool: ClassVar[dict[str, Any]]  # declares the state, of classes whose hooks can be compiled
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "state_envpool" in vars(cls):
-            make_fields(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
