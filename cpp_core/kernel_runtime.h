@@ -88,7 +88,7 @@ class Arena {
 inline constexpr int32_t kMaxValues = 6;
 inline constexpr int32_t kMaxLines = 8;
 
-// One exception: raised.py reads it.
+// One exception: faults.py reads it.
 struct Raised {
   const char* what;  // JSON: class, arguments, and where it was raised
   int32_t num_values;
@@ -134,6 +134,19 @@ __attribute__((visibility("hidden"))) void envpool_kernel_value(void* of, int64_
 __attribute__((visibility("hidden"))) void envpool_kernel_trace(void* of, const char* line) {
   auto* slot = static_cast<envpool::kernel::Raised*>(of);
   if (slot->num_lines < envpool::kernel::kMaxLines) slot->lines[slot->num_lines++] = line;
+}
+
+// Of Numba's own runtime: new strides for an array without a copy, which an array in C order can have.
+__attribute__((visibility("hidden"))) int32_t numba_attempt_nocopy_reshape(
+    intptr_t ndim, const intptr_t* shape, const intptr_t* strides, intptr_t new_ndim,
+    const intptr_t* new_shape, intptr_t* new_strides, intptr_t itemsize, int32_t fortran) {
+  intptr_t step = itemsize;
+  for (intptr_t axis = ndim; axis-- > 0; step *= shape[axis]) {
+    if (fortran != 0 || (shape[axis] != 1 && strides[axis] != step)) return 0;
+  }
+  step = itemsize;
+  for (intptr_t axis = new_ndim; axis-- > 0; step *= new_shape[axis]) new_strides[axis] = step;
+  return 1;
 }
 
 }  // extern "C"

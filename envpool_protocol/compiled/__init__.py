@@ -4,7 +4,7 @@
     interpreted.py   what an interpreted instance does so that its numbers are those of the record
     proposal.py      a declaration proposed from an instance
     digest.py        a hash of all that hooks depend on
-    raised.py        what machine code left behind when a hook raised, as an exception
+    faults.py        what machine code left behind when a hook raised, as an exception
 
 These need no Numba. Those below do, and are imported only to compile:
 

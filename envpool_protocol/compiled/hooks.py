@@ -77,8 +77,8 @@ def _what_to_add(source: Source) -> str:
         with contextlib.suppress(Exception):
             env._reset_envpool()  # which may set what __init__ does not
         return (
-            f"{source.label} declares no state, so its hooks cannot be compiled. Add to the class a dtype for "
-            f"each attribute that its hooks use, as {DECLARATION}. From an instance:\n\n{proposal(env)}\n"
+            f"{source.label} declares no state, so its hooks cannot be compiled. Add {DECLARATION} to the "
+            f"class: a dtype for each attribute that its hooks use. From an instance:\n\n{proposal(env)}\n"
         )
     finally:
         with contextlib.suppress(Exception):

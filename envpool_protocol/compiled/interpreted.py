@@ -7,33 +7,50 @@ into the attribute's own array, and one that was never assigned is zeros; a reco
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from envpool_protocol.compiled.state import Field, fields_of
+from envpool_protocol.random import Random
 
 _KINDS = {bool: "b", int: "i", float: "f"}
+_PLAIN = {"b": "b", "i": "i", "u": "i", "f": "f"}
 _FITS = {"b": "b", "i": "bi", "u": "bi", "f": "bif"}  # the kinds that a field's kind takes
 
 
+_installed: weakref.WeakSet[type] = weakref.WeakSet()
+
+
 def install(cls: type) -> None:
-    """Make the instances of a class that declares its state keep it as a record does."""
+    """Make the instances of a class that declares its state, and those in its fields, keep it as records do.
+
+    Raises:
+        SpecError: the declaration is none.
+    """
     fields = fields_of(cls)
+    _installed.add(cls)
+    for field in fields.values():
+        # Random keeps itself within its words.
+        if field.record not in (None, Random, *_installed):
+            install(field.record)  # type: ignore[arg-type]
     casts = {name: _cast(cls, field) for name, field in fields.items() if field.is_scalar}
     arrays = {name: field for name, field in fields.items() if field.shape}
-    records = {name: field.record for name, field in fields.items() if field.record is not None}
-    plain_set = cls.__setattr__
+    records: dict[str, type] = {name: f.record for name, f in fields.items() if f.record is not None}
+    plain_set: Any = getattr(cls.__setattr__, "plain", cls.__setattr__)  # not the one of a base class
 
     def set_attribute(self: Any, name: str, value: Any) -> None:
         cast = casts.get(name)
         if cast is not None:
             plain_set(self, name, cast(value))
         elif name in arrays:
-            np.copyto(getattr(self, name), value, casting="same_kind")
+            _fill(cls, arrays[name], getattr(self, name), value)
         else:
             plain_set(self, name, value)
+
+    set_attribute.plain = plain_set  # type: ignore[attr-defined]
 
     def missing_attribute(self: Any, name: str) -> Any:
         if name in arrays:
@@ -53,7 +70,8 @@ def install(cls: type) -> None:
     cls.__setattr__ = set_attribute  # type: ignore[method-assign, assignment]
     if "__getattr__" not in vars(cls):
         cls.__getattr__ = missing_attribute  # type: ignore[attr-defined]
-    if cls.__init__ is object.__init__:  # type: ignore[misc]
+    is_env = hasattr(cls, "_step_envpool")
+    if is_env and cls.__init__ is object.__init__:  # type: ignore[misc]
         cls.__init__ = _plain_init  # type: ignore[misc]
 
 
@@ -83,8 +101,18 @@ def _cast(cls: type, field: Field) -> Callable[[Any], Any]:
     return cast
 
 
+def _fill(cls: type, field: Field, array: Any, value: Any) -> None:
+    given = np.asarray(value)
+    if given.shape not in ((), array.shape) or _PLAIN.get(given.dtype.kind) not in {*_FITS[field.dtype.kind]}:
+        raise TypeError(
+            f"{cls.__qualname__}.{field.name} is declared {field.dtype.name}{list(field.shape)}, got "
+            f"{given.dtype}{list(given.shape)}"
+        )
+    array[...] = given.astype(field.dtype)
+
+
 def _kind(value: Any) -> str | None:
     """The kind of a NumPy scalar or an array without dimensions; None of anything else."""
     if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
-        return {"u": "i"}.get(value.dtype.kind, value.dtype.kind)
+        return _PLAIN.get(value.dtype.kind)
     return next((kind for known, kind in _KINDS.items() if isinstance(value, known)), None)

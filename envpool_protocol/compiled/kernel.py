@@ -15,8 +15,8 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.target_extension import target_override
 from numba.np.numpy_support import from_dtype
 
-from envpool_protocol.compiled import refusals, rows, target
-from envpool_protocol.compiled.self_types import DictType, StateType, array_at, refuse
+from envpool_protocol.compiled import refusals, rows, self_types, target
+from envpool_protocol.compiled.self_types import DictType, StateType, array_at, kind_of, refuse
 from envpool_protocol.compiled.state import random_fields
 from envpool_protocol.descriptions import Description
 from envpool_protocol.envpool_protocol import EnvPoolProtocol
@@ -52,12 +52,13 @@ def object_code(cls: type, description: Description, instance: Any) -> bytes:
         BuildError: something does not compile; class, hook, line and reason are in the message.
     """
     with global_compiler_lock, target_override(target.TARGET), refusals.explained(cls):
+        self_types.attributes = {cls: dict(getattr(instance, "__dict__", {}))}
         typing, context = target.contexts()
         library = context.codegen().create_library(f"{description.spec.name}_hooks")
         names: list[str] = []
         for prefix, checked in (("kernel", False), ("checked", True)):
             target.start(checked)
-            kernel = _Kernel(cls, description, instance, typing, context, library)
+            kernel = _Kernel(cls, description, typing, context, library)
             names += [f"envpool_{prefix}_{name}" for name in ("seed", "reset", "step")]
             kernel.add_functions(names[-3:])
         return _emitted(library, names)
@@ -66,12 +67,10 @@ def object_code(cls: type, description: Description, instance: Any) -> bytes:
 class _Kernel:
     """The functions of one env, checked or not."""
 
-    def __init__(
-        self, cls: type, description: Description, instance: Any, typing: Any, context: Any, library: Any
-    ) -> None:
+    def __init__(self, cls: type, description: Description, typing: Any, context: Any, library: Any) -> None:
         self.cls, self.spec = cls, description.spec
         self.typing, self.context, self.library = typing, context, library
-        self.state = StateType(cls, instance)
+        self.state = StateType(cls)
 
     def add_functions(self, names: Sequence[str]) -> None:
         module = self.context.create_module(names[0])
@@ -169,7 +168,7 @@ class _Kernel:
     def _flag(self, builder: Any, hook: str, number: int, state: Any, leaves: Any, error: Any) -> None:
         returned = self._returned(hook)
         with refusals.of_hook(self.cls, hook):
-            if rows.kind_of(returned) is None:
+            if kind_of(returned) is None:
                 raise refuse(f"{hook} returns {returned}; expected a bool")
         copy = rows.function("def copy(to, value):\n    to[()] = bool(value)", {})
         self._store(builder, hook, copy, (_FLAG, number), state, leaves, error)
@@ -196,8 +195,9 @@ class _Kernel:
             out = [self._tree(builder, spec, given)]
         returned = self._returned(hook, *(kind for kind, _ in out))
         head = f"def observe(self, {names}{', out' if out else ''}):"
+        found: dict[str, Any] = {}
         if out and (returned == types.none or returned == out[0][0]):
-            lines, found = [f"    self.{hook}(out)"], {}
+            lines = [f"    self.{hook}(out)"]
         else:
             with refusals.of_hook(self.cls, hook):
                 lines, found = rows.space_lines(spec, returned, "obs", "obs")
@@ -321,12 +321,13 @@ def _emitted(library: Any, names: Sequence[str]) -> bytes:
     code: bytes = library.emit_native_object()
     strange = [name for name in library.undefined() if name not in _KNOWN and not name.startswith(_OURS)]
     if strange:
-        raise refuse(f"the hooks use what only a Python process has: {', '.join(strange)}")
+        raise refuse(f"the hooks call what only a process with Numba has: {', '.join(strange)}")
     return code
 
 
 _OURS = "envpool_kernel_"
 _KNOWN = {
+    "numba_attempt_nocopy_reshape",
     *("memcpy", "memmove", "memset", "memcmp", "strlen", "abort", "bcmp"),
     *(
         f"{name}{width}"

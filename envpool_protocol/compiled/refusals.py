@@ -9,13 +9,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numba
 from numba.core import errors
 
 from envpool_protocol.compiled.self_types import MARK
 from envpool_protocol.errors import BuildError
 
+_NUMBA = Path(numba.__file__).resolve().parent
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-_PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+_PLACE = re.compile(r'File "([^"]+)", line (\d+)|Raised from (\S+) \((\d+)\)')
 _PATTERNS = (
     r"(Untyped global name '[^']+')",
     r"(NameError: name '[^']+' is not defined)",
@@ -28,10 +30,19 @@ _PATTERNS = (
     r"(Invalid use of .*)",
     r"(No conversion from .*)",
 )
-_WORDS = (
+# What to do, by a word of the reason.
+_ADVICE = (
     ("Untyped global name", "it is a Python object, which compiled hooks cannot use"),
-    ("unify", "give the name one type: what is an int in one branch and something else in another has two"),
+    ("unify", "give it one type: what is an int in one branch and something else in another has two"),
+    ("exception_match", "of handlers, only `except Exception:` can be compiled"),
+    ("setitem(readonly", "the action is read-only; write into a copy of it"),
+    ("IMPORT_NAME", "import it at the top of the file"),
+    ("yield in a closure", "write a loop"),
+    ("is required for linear algebra", "np.dot, @ and np.linalg call a library; write the loop"),
+    ("list(", "return an array, such as np.array([...], np.float32), or a tuple"),
+    ("OptionalType(", "it is None on some path"),
 )
+_REFUSED = (errors.NumbaError, errors.UnsupportedBytecodeError, ImportError)
 
 
 @contextlib.contextmanager
@@ -39,8 +50,8 @@ def of_hook(cls: type, hook: str) -> Iterator[None]:
     """What Numba refuses in here is of this hook."""
     try:
         yield
-    except errors.NumbaError as error:
-        raise _told(cls, f"{cls.__qualname__}.{hook}", _hook_place(cls, hook), error) from None
+    except _REFUSED as error:
+        raise _told(cls, hook, error) from None
 
 
 @contextlib.contextmanager
@@ -48,13 +59,14 @@ def explained(cls: type) -> Iterator[None]:
     """What Numba refuses in here is of this class."""
     try:
         yield
-    except errors.NumbaError as error:
-        raise _told(cls, cls.__qualname__, None, error) from None
+    except _REFUSED as error:
+        raise _told(cls, "", error) from None
 
 
-def _told(cls: type, what: str, otherwise: tuple[str, int] | None, error: Exception) -> BuildError:
+def _told(cls: type, hook: str, error: Exception) -> BuildError:
     text = _ESCAPES.sub("", str(error))
-    place = _place(text) or otherwise
+    what = f"{cls.__qualname__}.{hook}" if hook else cls.__qualname__
+    place = _place(text) or _hook_place(cls, hook, text)
     where = "" if place is None else f" ({Path(place[0]).name}:{place[1]})"
     line = "" if place is None else linecache.getline(*place).strip()
     first = f"{what} does not compile{where}{f': {line}' if line else ''}"
@@ -63,28 +75,36 @@ def _told(cls: type, what: str, otherwise: tuple[str, int] | None, error: Except
 
 
 def _place(text: str) -> tuple[str, int] | None:
-    """The innermost line of the user's that the text names."""
-    found = [(file, int(line)) for file, line in _PLACE.findall(text) if Path(file).is_file()]
-    theirs = [one for one in found if f"{Path('numba')}/" not in one[0] and "site-packages" not in one[0]]
-    return theirs[-1] if theirs else None
+    """The first line of the user's that the text names: the innermost."""
+    named = ((file or other, int(line or number)) for file, line, other, number in _PLACE.findall(text))
+    found = [(file, line) for file, line in named if Path(file).is_file()]
+    return next((one for one in found if not Path(one[0]).resolve().is_relative_to(_NUMBA)), None)
 
 
-def _hook_place(cls: type, hook: str) -> tuple[str, int] | None:
+def _hook_place(cls: type, hook: str, text: str) -> tuple[str, int] | None:
+    """The hook's first line with a name that the text quotes, else its very first."""
     with contextlib.suppress(OSError, TypeError, AttributeError):
         function = inspect.unwrap(getattr(cls, hook))
-        return function.__code__.co_filename, function.__code__.co_firstlineno
+        lines, first = inspect.getsourcelines(function)
+        quoted = re.search(r"name '(\w+)'", text)
+        inside = (n for n, line in enumerate(lines) if quoted and re.search(rf"\b{quoted[1]}\b", line))
+        return function.__code__.co_filename, first + next(inside, 0)
     return None
 
 
 def _reason(text: str) -> str:
+    reason = _plain_reason(text)
+    return reason + next((f"; {advice}" for word, advice in _ADVICE if word in reason), "")
+
+
+def _plain_reason(text: str) -> str:
     ours = re.findall(f"{MARK}([^{MARK}]+){MARK}", text)
     if ours:
         return " ".join(ours[-1].split())
     for pattern in _PATTERNS:
         found = re.findall(pattern, text)
         if found:
-            reason = " ".join(found[-1].split())
-            return reason + next((f"; {more}" for word, more in _WORDS if word in reason), "")
+            return " ".join(found[-1].partition(" Raised from ")[0].split()).rstrip(".")
     call = re.search(
         r"No implementation of function (.*?) found for signature:\s*>>> (\w+)\((.*?)\)\n", text, re.S
     )

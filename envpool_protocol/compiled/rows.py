@@ -12,7 +12,7 @@ from typing import Any
 
 from numba.core import types
 
-from envpool_protocol.compiled.self_types import FITS, DictType, kind_of, refuse
+from envpool_protocol.compiled.self_types import DictType, fits, refuse
 from envpool_protocol.spec import Leaf, SpaceSpec
 
 FILE = "<compiled hooks>"
@@ -83,7 +83,7 @@ def leaf_copier(leaf: Leaf, given: Any) -> Callable[..., Any]:
     given = types.unliteral(given)
     of = given.dtype if isinstance(given, types.Array) else given
     members = list(_members(of))
-    if not all(kind_of(one) and kind_of(one) in FITS[leaf.dtype.numpy.kind] for one in members):
+    if not all(fits(one, leaf.dtype.numpy) for one in members):
         raise refuse(f"{leaf.name}: {given} does not fit {leaf.dtype.name}{list(leaf.shape) or ''}")
     if isinstance(given, types.Array | types.BaseTuple):
         return copier(leaf.shape, given, leaf.name)
@@ -101,7 +101,7 @@ def _members(given: Any) -> Any:
 
 
 def space_lines(spec: SpaceSpec, given: Any, value: str, root: str) -> tuple[list[str], dict[str, Any]]:
-    """The lines of a function that copy `value`, of type `given`, to the arrays `leaf0`, …; and their names."""
+    """The lines of a function that copy `value`, of type `given`, to arrays `leaf0`, …; and their names."""
     lines: list[str] = []
     names: dict[str, Any] = {}
 

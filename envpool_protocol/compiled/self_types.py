@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
 import types as python_types
 from typing import Any
 
@@ -22,7 +23,7 @@ from numba.np.arrayobj import make_array, populate_array
 from numba.np.numpy_support import from_dtype
 
 from envpool_protocol.compiled import target
-from envpool_protocol.compiled.state import DECLARATION, Field, fields_of, state_dtype
+from envpool_protocol.compiled.state import DECLARATION, Field, fields_of, offsets_of
 
 MARK = "\u2063"  # around a refusal of ours, in the midst of Numba's text
 
@@ -32,16 +33,33 @@ def refuse(text: str) -> errors.TypingError:
     return errors.TypingError(f"{MARK}{text}{MARK}")
 
 
-class StateType(types.Type):  # type: ignore[misc]
+_NEEDS_PYTHON: dict[Any, str] = {
+    print: "print needs the interpreter; to print, make the pool with compiled=False, or run the env alone",
+    super: "super() needs the interpreter; name the class: Base._step_envpool(self, action)",
+}
+
+
+def refuse_what_needs_python(value: Any) -> None:
+    """Refuse what Numba would compile to calls into Python, or to something else than it looks like."""
+    if isinstance(value, type | python_types.BuiltinFunctionType) and value in _NEEDS_PYTHON:
+        raise ValueError(f"{MARK}{_NEEDS_PYTHON[value]}{MARK}")  # which Numba gives the line
+    if isinstance(getattr(value, "__self__", None), np.random.RandomState | random.Random):
+        name = f"{'random' if isinstance(value.__self__, random.Random) else 'np.random'}.{value.__name__}"
+        raise refuse(
+            f"{name} draws from a generator of the process; declare 'random': envpool_protocol.random.Random "
+            "and draw from self.random"
+        )
+
+
+class StateType(types.Type):
     """`self`: a record of the state that `cls` declares."""
 
     mutable = True
 
-    def __init__(self, cls: type, instance: Any = None) -> None:
+    def __init__(self, cls: type) -> None:
         self.cls = cls
         self.fields = fields_of(cls)
-        self.dtype = state_dtype(cls)
-        self.seen = dict(getattr(instance, "__dict__", {}))  # of an instance, for messages
+        self.offsets = offsets_of(cls)
         super().__init__(f"{cls.__module__}.{cls.__qualname__}")
 
     @property
@@ -49,7 +67,7 @@ class StateType(types.Type):  # type: ignore[misc]
         return self.cls
 
 
-class ClassConstant(types.Opaque):  # type: ignore[misc]
+class ClassConstant(types.Opaque):
     """A class of the user's, named in a hook."""
 
     def __init__(self, cls: type) -> None:
@@ -61,7 +79,7 @@ class ClassConstant(types.Opaque):  # type: ignore[misc]
         return self.cls
 
 
-class DictType(types.Type):  # type: ignore[misc]
+class DictType(types.Type):
     """A dict display with constant keys."""
 
     def __init__(self, keys: tuple[str, ...], values: tuple[Any, ...]) -> None:
@@ -73,12 +91,15 @@ class DictType(types.Type):  # type: ignore[misc]
         return tuple(self.members.items())
 
 
+attributes: dict[type, dict[str, Any]] = {}  # of an instance of the class that is being compiled
+
+
 register_default(StateType)(models.OpaqueModel)
 register_default(ClassConstant)(models.OpaqueModel)
 
 
 @register_default(DictType)
-class _DictModel(models.StructModel):  # type: ignore[misc]
+class _DictModel(models.StructModel):
     def __init__(self, manager: Any, kind: DictType) -> None:
         super().__init__(manager, kind, [(f"m{i}", v) for i, v in enumerate(kind.members.values())])
 
@@ -96,22 +117,24 @@ def read_type(field: Field) -> Any:
 
 
 @templates.infer_getattr
-class _StateAttributes(templates.AttributeTemplate):  # type: ignore[misc]
+class _StateAttributes(templates.AttributeTemplate):
     key = StateType
 
     def generic_resolve(self, kind: StateType, name: str) -> Any:
         if name in kind.fields:
             return read_type(kind.fields[name])
+        if name == "__class__":  # type(self)
+            return ClassConstant(kind.cls)
         found = inspect.getattr_static(kind.cls, name, _NOTHING)
         if isinstance(found, python_types.FunctionType):
             return _bound(self.context, kind, name, found)
         if isinstance(found, property):
             return _getter(found).get_call_type(self.context, (kind,), {}).return_type
-        return _class_attribute(self.context, kind.cls, name, found, kind.seen)
+        return _class_attribute(self.context, kind.cls, name, found, attributes.get(kind.cls, {}))
 
 
 @templates.infer_getattr
-class _ClassAttributes(templates.AttributeTemplate):  # type: ignore[misc]
+class _ClassAttributes(templates.AttributeTemplate):
     key = ClassConstant
 
     def generic_resolve(self, kind: ClassConstant, name: str) -> Any:
@@ -140,8 +163,8 @@ def _class_attribute(context: Any, cls: type, name: str, found: Any, seen: dict[
         return context.resolve_value_type(found)
     except ValueError:
         raise refuse(
-            f"{cls.__qualname__}.{name} is {found!r:.60} of type {type(found).__name__}; constants are numbers, "
-            "strings, tuples and arrays of numbers"
+            f"{cls.__qualname__}.{name} is {found!r:.60} of type {type(found).__name__}; compiled hooks can "
+            "use constants that are numbers, strings, tuples or arrays of numbers"
         ) from None
 
 
@@ -160,7 +183,7 @@ def _undeclared(cls: type, name: str, seen: dict[str, Any]) -> str:
 def _bound(context: Any, kind: StateType, name: str, function: Any) -> Any:
     method = target.compiled(function)
 
-    class Method(templates.AbstractTemplate):  # type: ignore[misc]
+    class Method(templates.AbstractTemplate):
         key = (StateType, name)
         _overload_func = method  # part of the type's key: Numba keeps one type for each
 
@@ -198,6 +221,8 @@ def _getter(found: property) -> Any:
 def _get(context: Any, builder: Any, kind: StateType, value: Any, name: str) -> Any:
     if name in kind.fields:
         return _read(context, builder, kind, kind.fields[name], value)
+    if name == "__class__":
+        return context.get_dummy_value()
     found = inspect.getattr_static(kind.cls, name)
     if isinstance(found, property):
         getter = _getter(found)
@@ -225,8 +250,7 @@ def _class_dummy(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 
 
 def _at(context: Any, builder: Any, kind: StateType, field: Field, record: Any) -> Any:
-    offset = kind.dtype.fields[field.name][1]
-    return cgutils.pointer_add(builder, record, offset)
+    return cgutils.pointer_add(builder, record, kind.offsets[field.name])
 
 
 def _read(context: Any, builder: Any, kind: StateType, field: Field, record: Any) -> Any:
@@ -255,7 +279,8 @@ def array_at(
     """An array over memory that somebody else owns."""
     kind = types.Array(from_dtype(dtype), len(shape), "C", readonly=readonly)
     array = make_array(kind)(context, builder)
-    strides, step = [], dtype.itemsize
+    strides: list[Any] = []
+    step = dtype.itemsize
     for length in reversed(shape):
         strides.insert(0, context.get_constant(types.intp, step))
         step *= length
@@ -272,14 +297,20 @@ def array_at(
 
 # Writing attributes
 
-KINDS = ((types.Boolean, "b"), (types.Integer, "i"), (types.Float, "f"))
-FITS = {"b": "b", "i": "bi", "u": "bi", "f": "bif"}
+_KINDS = ((types.Boolean, "b"), (types.Integer, "i"), (types.Float, "f"))
+_FITS = {"b": "b", "i": "bi", "u": "bi", "f": "bif"}
 
 
 def kind_of(kind: Any) -> str | None:
     """b, i or f for a number's type, else None."""
     kind = types.unliteral(kind)
-    return next((letter for known, letter in KINDS if isinstance(kind, known)), None)
+    return next((letter for known, letter in _KINDS if isinstance(kind, known)), None)
+
+
+def fits(kind: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether numbers of a type are kept in that dtype without another kind of cast than a narrower one."""
+    letter = kind_of(kind)
+    return letter is not None and letter in _FITS[dtype.kind]
 
 
 def set_signature(context: Any, kind: StateType, name: str, value: Any) -> Any:
@@ -295,7 +326,7 @@ def set_signature(context: Any, kind: StateType, name: str, value: Any) -> Any:
     if field.record is not None:
         raise refuse(f"self.{name} is a {field.record.__qualname__} for good; call its methods instead")
     if field.is_scalar:
-        if kind_of(value) is None or kind_of(value) not in FITS[field.dtype.kind]:
+        if not fits(value, field.dtype):
             raise refuse(_misfit(name, field, value))
     elif not _fits_array(field, value):
         raise refuse(_misfit(name, field, value))
@@ -305,8 +336,7 @@ def set_signature(context: Any, kind: StateType, name: str, value: Any) -> Any:
 def _fits_array(field: Field, value: Any) -> bool:
     if isinstance(value, types.BaseTuple):
         return all(_fits_array(field, member) for member in value.types)
-    of = value.dtype if isinstance(value, types.Array) else value
-    return kind_of(of) is not None and kind_of(of) in FITS[field.dtype.kind]
+    return fits(value.dtype if isinstance(value, types.Array) else value, field.dtype)
 
 
 def _misfit(name: str, field: Field, value: Any) -> str:
@@ -342,7 +372,7 @@ def _set(context: Any, builder: Any, signature: Any, values: Any, name: str) -> 
 # Dicts
 
 
-class _MakeDict(templates.AbstractTemplate):  # type: ignore[misc]
+class _MakeDict(templates.AbstractTemplate):
     key = target.DictMaker
     keys: tuple[str, ...]
 
@@ -366,7 +396,7 @@ def _type_of_maker(maker: target.DictMaker, context: Any) -> Any:
 
 
 @templates.infer
-class _StaticGet(templates.AbstractTemplate):  # type: ignore[misc]
+class _StaticGet(templates.AbstractTemplate):
     key = "static_getitem"
 
     def generic(self, args: Any, kws: Any) -> Any:

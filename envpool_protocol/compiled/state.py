@@ -8,6 +8,7 @@ base classes declare comes first.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,9 +59,9 @@ def fields_of(cls: type) -> dict[str, Field]:
     """
     if not declares(cls):
         raise SpecError(
-            f"{cls.__qualname__} declares no state; write `{DECLARATION} = {{'x': np.float64}}` in the class, "
-            "with a dtype, a (dtype, shape) or a class with a state of its own for each attribute that its "
-            "hooks change"
+            f"{cls.__qualname__} declares no state; write `{DECLARATION} = {{'x': np.float64}}` in the "
+            "class, with a dtype, a (dtype, shape) or a class that declares a state for each attribute that "
+            "its hooks change"
         )
     declared: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
@@ -90,17 +91,15 @@ def _field(cls: type, name: Any, form: Any) -> Field:
 
 
 def _dtype(place: str, form: Any, allowed: tuple[str, ...]) -> np.dtype[Any]:
-    try:
-        dtype = np.dtype(form)
-    except TypeError:
-        dtype = None
-    if form is None or dtype is None or dtype.name not in allowed or not dtype.isnative:
-        hint = "; int64 holds what Python's ints are used for" if dtype == np.uint64 else ""
-        raise SpecError(
-            f"{place} is {form!r:.80}; expected a dtype ({', '.join(allowed)}), a (dtype, shape), or a class "
-            f"that declares a state{hint}"
-        )
-    return dtype
+    with contextlib.suppress(TypeError):
+        dtype: np.dtype[Any] = np.dtype(form)  # of None, float64
+        if form is not None and dtype.name in allowed and dtype.isnative:
+            return dtype
+    hint = "; int64 holds what Python's ints are used for" if form is np.uint64 else ""
+    raise SpecError(
+        f"{place} is {form!r:.80}; expected a dtype ({', '.join(allowed)}), a (dtype, shape), or a class "
+        f"that declares a state{hint}"
+    )
 
 
 def _shape(place: str, form: Any) -> tuple[int, ...]:
@@ -131,6 +130,12 @@ def state_dtype(cls: type) -> np.dtype[Any]:
     return dtype
 
 
+def offsets_of(cls: type) -> dict[str, int]:
+    """Where each field lies in the record."""
+    dtype = state_dtype(cls)
+    return {name: dtype.fields[name][1] for name in dtype.names or () if dtype.fields}
+
+
 def write_state(instance: Any, record: Any, poison: bool = False) -> None:
     """Copy the declared attributes of an instance into its record, an element of a `state_dtype` array.
 
@@ -149,7 +154,9 @@ def write_state(instance: Any, record: Any, poison: bool = False) -> None:
     _check_hidden(instance, fields)
     for name, field in fields.items():
         if not hasattr(instance, name):
-            record[name] = _poison(field.dtype) if poison and field.is_scalar else np.zeros((), field.dtype)
+            record[name] = np.zeros((), field.dtype)
+            if poison and field.is_scalar:
+                record.setfield(*_poison(field.dtype), offsets_of(cls)[name])
         elif field.record is not None:
             write_state(getattr(instance, name), record[name], poison)
         else:
@@ -179,8 +186,9 @@ def _check_hidden(instance: Any, fields: Mapping[str, Field]) -> None:
             continue
         if constant is not value and not np.array_equal(constant, value):
             raise SpecError(
-                f"{cls.__qualname__} sets self.{name} = {value!r:.60}, where the class says {constant!r:.60}: "
-                f"compiled hooks see the class's. Declare it in {DECLARATION}, such as '{name}': np.float64"
+                f"{cls.__qualname__} sets self.{name} = {value!r:.60}, where the class says "
+                f"{constant!r:.60}: compiled hooks see the class's. Declare it in {DECLARATION}, such as "
+                f"'{name}': np.float64"
             )
 
 
@@ -195,13 +203,11 @@ def read_state(record: Any, instance: Any) -> None:
             setattr(instance, name, record[name].item())
 
 
-def _poison(dtype: np.dtype[Any]) -> Any:
-    """A value that no env computes: a NaN of its own, or the least integer; for bool, a byte that is none."""
-    if dtype.kind == "f":
-        return np.array(_NAN[dtype.itemsize], f"u{dtype.itemsize}").view(dtype)
-    if dtype.kind == "b":
-        return np.array(0xA5, np.uint8).view(bool)
-    return np.iinfo(dtype).min if dtype.kind == "i" else np.iinfo(dtype).max
+def _poison(dtype: np.dtype[Any]) -> tuple[int, np.dtype[Any]]:
+    """Bits that no env computes: a NaN of its own, or the least integer; for bool, a byte that is none."""
+    size, kind = dtype.itemsize, dtype.kind
+    bits = _NAN[size] if kind == "f" else 0xA5 if kind == "b" else 1 << (8 * size - 1)
+    return (2 * bits - 1 if kind == "u" else bits), np.dtype(f"u{size}")
 
 
 _NAN = {4: 0x7FC0DEAD, 8: 0x7FF8DEADDEADDEAD}
@@ -216,8 +222,7 @@ def _unset(cls: type, record: Any, prefix: str) -> Iterator[str]:
     for name, field in fields_of(cls).items():
         if field.record is not None:
             yield from _unset(field.record, record[name], f"{prefix}{name}.")
-        elif (
-            field.is_scalar
-            and record[name].tobytes() == np.asarray(_poison(field.dtype), field.dtype).tobytes()
-        ):
-            yield f"{prefix}{name}"
+        elif field.is_scalar:
+            bits, raw = _poison(field.dtype)
+            if record.getfield(raw, offsets_of(cls)[name]) == bits:
+                yield f"{prefix}{name}"

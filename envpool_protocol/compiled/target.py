@@ -1,7 +1,7 @@
 """A Numba target of our own: Numba's CPU target, as object code that needs neither Python nor Numba.
 
 What differs: the machine is the baseline of the platform, not the one that compiles; functions of the user
-need no decorator; a raised exception is data (raised.py) instead of a pickle; memory comes from an arena that
+need no decorator; a raised exception is data (faults.py) instead of a pickle; memory comes from an arena that
 is empty again after each call (cpp_core/kernel_runtime.h), so that nothing counts references; and only the
 last library, where all is inlined, is optimised.
 """
@@ -41,7 +41,7 @@ _I8P, _I32, _I64 = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
 
 
 class KernelLibrary(codegen.AOTCodeLibrary):
-    """A library that is optimised only where everything has been linked into it: where it exports functions."""
+    """A library that is optimised only where all has been linked into it: where it exports functions."""
 
     exported: Sequence[str] = ()
 
@@ -117,22 +117,22 @@ class KernelCallConv(callconv.CPUCallConv):
     def set_static_user_exc(
         self, builder: Any, exc: Any, exc_args: Any = None, loc: Any = None, func_name: Any = None
     ) -> None:
-        self._raise(builder, exc, exc_args or (), loc, func_name)
+        self._raise(builder, exc, exc_args or (), loc)
 
     def set_dynamic_user_exc(
         self, builder: Any, exc: Any, exc_args: Any, nb_types: Any, loc: Any = None, func_name: Any = None
     ) -> None:
-        self._raise(builder, exc, exc_args or (), loc, func_name)
+        self._raise(builder, exc, exc_args or (), loc)
 
     def return_status_propagate(self, builder: Any, status: Any) -> None:
-        place = self._place(None, None)
+        place = self._place(None)
         if place is not None:
             with builder.if_then(status.is_error, likely=False):
                 text = self.context.insert_const_string(builder.module, json.dumps(place))
                 self._call(builder, "envpool_kernel_trace", ir.VoidType(), status.excinfoptr, text)
         super().return_status_propagate(builder, status)
 
-    def _raise(self, builder: Any, exc: Any, exc_args: Any, loc: Any, func_name: Any) -> None:
+    def _raise(self, builder: Any, exc: Any, exc_args: Any, loc: Any) -> None:
         described, values = [], []
         for value in exc_args:
             if isinstance(value, ir.Value):
@@ -145,7 +145,7 @@ class KernelCallConv(callconv.CPUCallConv):
             "module": getattr(exc, "__module__", "builtins"),
             "class": getattr(exc, "__qualname__", "RuntimeError"),
             "args": described,
-            "place": self._place(loc, func_name),
+            "place": self._place(loc),
         }
         what = self.context.insert_const_string(builder.module, json.dumps(text))
         raised = self._call(builder, "envpool_kernel_raise", _I8P, what)
@@ -164,14 +164,14 @@ class KernelCallConv(callconv.CPUCallConv):
         function.attributes.add("cold")
         return builder.call(function, arguments)
 
-    def _place(self, loc: Any, function: Any) -> list[Any] | None:
-        """File, line and function of the user's code that is being compiled, or None inside of Numba's."""
+    def _place(self, loc: Any) -> list[Any] | None:
+        """The line of the user's that is being compiled (faults.py), or None inside of Numba's code."""
         if _place is None:
             return None
-        file, line, name = _place
+        module, file, line, name = _place
         if loc is not None and str(loc.filename) == file:
             line = loc.line
-        return [Path(file).name, line, function or name]
+        return [module, Path(file).name, line, name]
 
 
 def _wire_kind(kind: Any) -> str:
@@ -233,6 +233,7 @@ class KernelTyping(typing.Context):
     def resolve_value_type(self, val: Any) -> Any:
         from envpool_protocol.compiled import self_types
 
+        self_types.refuse_what_needs_python(val)
         if isinstance(val, dispatcher.Dispatcher) and not isinstance(val, KernelDispatcher):
             return types.Dispatcher(compiled(val.py_func))
         try:
@@ -282,7 +283,7 @@ class DictMaker:
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
-class DictDisplays(FunctionPass):  # type: ignore[misc]
+class DictDisplays(FunctionPass):
     """`{"grid": a, "pos": b}` as a value with fields: Numba's own dicts hold values of one type, and hash."""
 
     _name = "envpool_dict_displays"
@@ -323,7 +324,7 @@ def _constant(func_ir: Any, var: Any) -> Any:
     return found.value if isinstance(found, Const) else None
 
 
-_place: tuple[str, int, str] | None = None  # file, line and function of the user's that is being lowered
+_place: tuple[str, str, int, str] | None = None  # module, file, line and function that are being lowered
 
 
 class KernelLower(lowering.Lower):
@@ -342,7 +343,8 @@ class KernelLower(lowering.Lower):
     def lower_inst(self, inst: Any) -> None:
         global _place
         if self._is_theirs:
-            _place = (self.func_ir.loc.filename, self.loc.line, self.func_ir.func_id.func_qualname)
+            function = self.func_ir.func_id
+            _place = (function.modname, self.func_ir.loc.filename, self.loc.line, function.func_qualname)
         super().lower_inst(inst)
 
     def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
@@ -359,7 +361,7 @@ class KernelLower(lowering.Lower):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class KernelLowering(NativeLowering):  # type: ignore[misc]
+class KernelLowering(NativeLowering):
     _name = "envpool_lowering"
 
     @property
@@ -367,7 +369,7 @@ class KernelLowering(NativeLowering):  # type: ignore[misc]
         return KernelLower
 
 
-class KernelCompiler(CompilerBase):  # type: ignore[misc]
+class KernelCompiler(CompilerBase):
     """Numba's nopython pipeline with our two passes."""
 
     def define_pipelines(self) -> list[Any]:
@@ -398,7 +400,7 @@ class KernelDispatcher(CPUDispatcher):
         self.overloads[tuple(cres.signature.args)] = cres
 
 
-class Kernel(CPU):  # type: ignore[misc]
+class Kernel(CPU):
     """The token of this target."""
 
 

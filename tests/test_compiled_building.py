@@ -1,0 +1,91 @@
+"""Modules with compiled hooks: built once, found again without Numba, put into wheels."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envpool_protocol import CppWrapperGenerator, EnvManager, records
+from envpool_protocol.compiled.hooks import CompiledHooks
+
+pytest.importorskip("numba")
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "examples" / "compiled"))
+from cart_pole import CartPole
+
+NO_NUMBA = "import sys; sys.modules['numba'] = sys.modules['llvmlite'] = None\n"
+
+
+@pytest.fixture(scope="module")
+def task(home: Path) -> str:
+    return CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=True).task_id
+
+
+def test_what_was_built_is_found_at_once_and_without_numba(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CompiledHooks, "object_code", lambda self: pytest.fail("compiled again"))
+    start = time.perf_counter()
+    again = CppWrapperGenerator.generate_envpool_wrap(CartPole)
+    assert again.cached and again.task_id == task
+    assert time.perf_counter() - start < 5  # 0.05 s, on a machine that does nothing else
+
+
+def test_the_record_says_so_and_the_source_is_found_by_it(task: str) -> None:
+    record = records.load(task)
+    assert record is not None and record.description["compiled"]["state_bytes"] == 64
+    assert record.description["compiled"]["fields"] == ["x", "speed", "angle", "spin", "random"]
+    script = (
+        f"{NO_NUMBA}from envpool_protocol import EnvManager\n"
+        f"source = EnvManager.source({task!r})\n"
+        "assert source.compiled\n"
+        "print(source.describe().to_json()['compiled'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == str(dict(record.description["compiled"])), done.stderr
+
+
+def test_the_module_loads_without_numba(task: str) -> None:
+    path = CppWrapperGenerator.generate_envpool_wrap(CartPole).path
+    script = (
+        f"{NO_NUMBA}import importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location({path.name.partition('.')[0]!r}, {str(path)!r})\n"
+        "spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_without_numba_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "envpool_protocol.compiled.kernel", raising=False)
+    monkeypatch.setitem(sys.modules, "envpool_protocol.compiled.kernel", None)
+    with pytest.raises(ImportError, match=r"pip install 'envpool-wrapper\[compiled\]'"):
+        CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=True, force=True)
+
+
+def test_both_forms_of_an_env_are_kept(task: str, registry: None) -> None:
+    compiled = CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=True)
+    interpreted = CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=False)
+    assert compiled.path != interpreted.path
+    assert records.load(task).description["compiled"] is None  # type: ignore[union-attr]
+    assert CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=True).cached
+    assert EnvManager.source(task).compiled
+
+
+def test_a_wheel_holds_the_object_code_and_is_the_same_each_time(task: str, tmp_path: Path) -> None:
+    wheels = [CppWrapperGenerator.build_wheel(task, tmp_path / str(n)) for n in range(2)]
+    assert wheels[0].read_bytes() == wheels[1].read_bytes()
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        names = wheel.namelist()
+        [module] = [name for name in names if name.endswith(".so")]
+        record: dict[str, Any] = json.loads(wheel.read(next(n for n in names if n.endswith("_wrap.json"))))
+        wheel.extract(module, tmp_path)
+    assert record["description"]["compiled"]["state_bytes"] == 64
+    assert b"division by zero" in (tmp_path / module).read_bytes(), "what hooks raise is in it"
+    assert not any(name.endswith(".o") for name in names)

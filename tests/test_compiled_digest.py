@@ -1,0 +1,107 @@
+"""What hooks depend on is in their digest, so that they are compiled again when it changes, and only then."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from envpool_protocol.compiled.digest import digest
+
+PROGRAM = """
+import numpy as np
+from gymnasium import spaces
+from envpool_protocol import EnvPoolProtocol
+import helper_of_digest as helper
+LIMIT = 3
+TABLE = np.array([1.0, 2.0])
+def shift(x, by=1):
+    return x + by
+class Env(EnvPoolProtocol):
+    observation_space, action_space = spaces.Discrete(2), spaces.Discrete(2)
+    state_envpool = {"t": np.int64, "x": np.float64}
+    SIZE = (2, 3)
+    def _reset_envpool(self):
+        self.t = LIMIT
+    def _step_envpool(self, action):
+        self.t = self._next(action)
+    def _next(self, action):
+        return shift(self.t) + helper.more(action)
+    def _make_obs_envpool(self):
+        return self.t
+    def _done_envpool(self):
+        return self.t > TABLE[0]
+    def _reward_envpool(self):
+        return 1.0
+"""
+HELPER = """
+UNUSED = 1
+def more(x):
+    return less(x) + 2
+def less(x):
+    return x - 1
+"""
+
+
+@pytest.fixture
+def digest_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """`digest_of(program, helper)`: of its class Env."""
+
+    def make(program: str = PROGRAM, helper: str = HELPER) -> str:
+        module = type(sys)("helper_of_digest")
+        exec(compile(helper, "helper.py", "exec"), module.__dict__)
+        monkeypatch.setitem(sys.modules, "helper_of_digest", module)
+        names = {"__name__": "program"}
+        exec(compile(program, "program.py", "exec"), names)
+        return digest(names["Env"])  # type: ignore[arg-type]
+
+    return make
+
+
+def test_the_same_text_has_the_same_digest_in_any_process(
+    digest_of: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "helper_of_digest.py").write_text(HELPER)
+    script = "import program; from envpool_protocol.compiled.digest import digest; print(digest(program.Env))"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(printed) == 1 and digest_of() == digest_of()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("LIMIT = 3", "LIMIT = 4"),
+        ("[1.0, 2.0]", "[1.5, 2.0]"),
+        ("by=1", "by=2"),
+        ("x + by", "x - by"),
+        ("np.float64", "np.float32"),
+        ("(2, 3)", "(2, 4)"),
+        ("return 1.0", "return 2.0"),
+        ("self.t > TABLE", "self.t >= TABLE"),
+        ("\ndef shift", "\n\ndef shift"),  # lines are in tracebacks
+    ],
+    ids=lambda change: change[1].strip(),
+)
+def test_a_change_changes_the_digest(digest_of: Callable[..., str], change: tuple[str, str]) -> None:
+    assert PROGRAM.count(change[0]) == 1
+    assert digest_of(PROGRAM.replace(*change)) != digest_of()
+
+
+@pytest.mark.parametrize("change", [("+ 2", "+ 3"), ("x - 1", "x - 2")])
+def test_so_does_a_change_of_what_another_module_computes(
+    digest_of: Callable[..., str], change: tuple[str, str]
+) -> None:
+    assert digest_of(helper=HELPER.replace(*change)) != digest_of()
+
+
+def test_what_hooks_do_not_name_does_not_count(digest_of: Callable[..., str]) -> None:
+    assert digest_of(helper=HELPER.replace("UNUSED = 1", "UNUSED = 2")) == digest_of()
