@@ -30,7 +30,7 @@ namespace envpool {
 class PyKernelPool {
  public:
   // `records`: an array with one record per env, which the pool writes. `decode`: from the address that a
-  // hook left to (the exception that it raised, the text of its traceback).
+  // hook left to the exception that it raised.
   PyKernelPool(const py::capsule& module, const py::object& records, py::object decode, EngineShape shape,
                bool checked, uint32_t num_threads, bool caller_works, int32_t thread_affinity_offset,
                size_t ring_bytes)
@@ -284,10 +284,10 @@ class PyKernelPool {
   py::object failures_of(const ReadyBatch& batch) {
     py::list failures;
     for (const KernelFailure& failure : pool_.take_failures(batch)) {
-      const py::tuple raised = decode_(reinterpret_cast<uintptr_t>(failure.error));
+      const py::object raised = decode_(reinterpret_cast<uintptr_t>(failure.error));
       failures.append(py::make_tuple(failure.env, failure.row, seeds_.at(failure.env),
                                      kHookNames[failure.hook], failure.elapsed_step, action_of(failure),
-                                     raised[0], raised[1]));
+                                     raised, py::none()));
     }
     return py::make_tuple(failures, py::none());
   }

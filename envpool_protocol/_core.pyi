@@ -90,7 +90,7 @@ class KernelPool:
         *,
         module: Any,
         records: Any,
-        decode: Callable[[int], tuple[BaseException, str]],
+        decode: Callable[[int], BaseException],
         shape: EngineShape,
         checked: bool,
         num_threads: int,

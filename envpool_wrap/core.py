@@ -17,6 +17,7 @@ from typing import Any
 from envpool_protocol import _core, origins
 from envpool_protocol.checks import ALWAYS
 from envpool_protocol.descriptions import describe_env
+from envpool_protocol.envpool_protocol import EnvPoolProtocol
 from envpool_protocol.errors import ConfigError, ForkedPoolError, PendingCallError, SpecError
 from envpool_protocol.sources import Description, Source
 from envpool_protocol.spaces import space_bounds, space_from_description
@@ -166,10 +167,15 @@ def _imported_files(source: Source) -> list[ModuleType]:
 def env_factory(source: Source, description: Description, config: PoolConfig) -> Factory:
     """`f(env_id)` that builds an env of a pool and checks that it is as described."""
     build = env_maker(source, config)
+    described: tuple[Any, ...] = ()  # the class and the spaces of the env that was looked at last
 
     def make_env(env_id: int) -> Any:
+        nonlocal described
         env = build(env_id)
-        check_described(env, env_id, description, source)
+        facts = _class_and_spaces(env)
+        if not described or any(one is not other for one, other in zip(facts, described, strict=False)):
+            check_described(env, env_id, description, source)
+            described = facts
         return env
 
     make_env.source = source  # type: ignore[attr-defined]
@@ -184,6 +190,16 @@ def env_maker(source: Source, config: PoolConfig) -> Factory:
     if config.render_mode is not None and source.takes("render_mode"):
         common["render_mode"] = config.render_mode
     return lambda env_id: source.make(env_id, **{**common, **kwargs_of(env_id)})
+
+
+def _class_and_spaces(env: Any) -> tuple[Any, ...]:
+    """All that the description of an env with hooks follows from; of others, something new each time."""
+    if not isinstance(env, EnvPoolProtocol):
+        return (object(),)
+    return (
+        type(env),
+        *(getattr(env, name, None) for name in ("observation_space", "action_space", "info_space")),
+    )
 
 
 def check_settings(config: PoolConfig, source: Source) -> None:

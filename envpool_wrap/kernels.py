@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envpool_protocol import _core
-from envpool_protocol.compiled.raised import decode
+from envpool_protocol.compiled.faults import decode
 from envpool_protocol.compiled.state import read_state, state_dtype, unset_fields, write_state
 from envpool_protocol.errors import ActionError, ConfigError, SpecError
 from envpool_protocol.sources import Description
@@ -64,7 +64,7 @@ class KernelCore:
         self._pool = _core.KernelPool(
             module=module.engine_module,
             records=self.records,
-            decode=self._decode,
+            decode=decode,
             shape=engine_shape(config, placement),
             checked=self._checked,
             num_threads=placement.threads,
@@ -141,10 +141,6 @@ class KernelCore:
     @property
     def _saved(self) -> np.dtype[Any]:
         return np.dtype([("state", self.records.dtype), ("elapsed_step", np.int32), ("over", np.bool_)])
-
-    def _decode(self, address: int) -> tuple[BaseException, str]:
-        raised = decode(address, self._cls)
-        return raised.exception, raised.traceback
 
     def _look_first(self, receive: Callable[..., Any]) -> Callable[..., Any]:
         """`receive`, and once an env was reset: whether it has set every field that it declares."""

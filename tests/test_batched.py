@@ -270,7 +270,7 @@ def test_a_step_reads_a_value_on_the_host(mode: str, face: Any) -> None:
     class Reads(TorchDispatchMode):
         """What would wait for a device: a scalar of it, or a copy to the host."""
 
-        seen: list[str] = []  # noqa: RUF012
+        seen: list[str] = []
 
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if function.overloadpacket.__name__ in (

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -57,6 +58,16 @@ def fields_of(cls: type) -> dict[str, Field]:
     Raises:
         SpecError: it declares none, or something that is no field; the message says what to write.
     """
+    known = _fields.get(cls)
+    if known is None:
+        known = _fields[cls] = _declared_fields(cls)
+    return known
+
+
+_fields: WeakKeyDictionary[type, dict[str, Field]] = WeakKeyDictionary()  # once for a hundred thousand envs
+
+
+def _declared_fields(cls: type) -> dict[str, Field]:
     if not declares(cls):
         raise SpecError(
             f"{cls.__qualname__} declares no state; write `{DECLARATION} = {{'x': np.float64}}` in the "
@@ -165,6 +176,9 @@ def write_state(instance: Any, record: Any, poison: bool = False) -> None:
 
 def _write(cls: type, field: Field, value: Any, record: Any) -> None:
     try:
+        if field.is_scalar and type(value) in _PLAIN[field.dtype.kind]:
+            record[field.name] = value
+            return
         array = np.asarray(value)
         if array.shape != field.shape:
             raise ValueError(f"shape {array.shape}; declared is {field.shape}")
@@ -174,8 +188,17 @@ def _write(cls: type, field: Field, value: Any, record: Any) -> None:
         ):
             raise ValueError(f"dtype {array.dtype}; declared is {field.dtype}")
         record[field.name] = array.astype(field.dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SpecError(f"{cls.__qualname__}.{field.name} is {value!r:.80}: {error}") from None
+
+
+# Python's own numbers, which a field of that kind takes as they are.
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "b": (bool,),
+    "i": (int, bool),
+    "u": (int, bool),
+    "f": (float, int, bool),
+}
 
 
 def _check_hidden(instance: Any, fields: Mapping[str, Field]) -> None:
