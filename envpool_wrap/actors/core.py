@@ -52,6 +52,7 @@ class Batch:
     def __init__(self, leaves: Sequence[Element], size: int) -> None:
         self.arrays = rows.empty(leaves, size)
         self.size, self.filled = size, 0
+        self.parts: list[Any] = []  # where they were put
         self.failures: list[tuple[Any, ...]] = []
         self.infos: list[Any] | None = None
 
@@ -63,6 +64,7 @@ class Batch:
             if part is not None:
                 whole[at] = part
         self.filled += count
+        self.parts.append(at)
         if not failures and infos is None:
             return
         places = np.arange(self.size)[at].tolist()
@@ -187,6 +189,7 @@ class ActorCore:
             batch = self._batches.popleft()
             taken = batch.taken()
             self._in_flight[taken[self._env_id]] = False
+            self._note(taken, batch.failures)
             self._taken["batches"] += 1
             self._taken["rows"] += batch.filled
             return taken
@@ -375,7 +378,6 @@ class ActorCore:
         failures: Sequence[Any],
         infos: Sequence[Any] | None,
     ) -> None:
-        self._note(arrays, failures)
         if batch is not None:
             batch.fill(at, len(arrays[self._env_id]), arrays, failures, infos)
             return
@@ -394,7 +396,7 @@ class ActorCore:
             )
             start = stop
 
-    def _note(self, arrays: Arrays, failures: Sequence[Any]) -> None:
+    def _note(self, arrays: Sequence[Any], failures: Sequence[Any]) -> None:
         """How far each env's episode is, so that a loss can be told."""
         env_id = arrays[self._env_id]
         self._elapsed[env_id] = arrays[self._steps]
@@ -456,6 +458,9 @@ class ActorCore:
         death = ActorGone(f"the actor of {worker} died: {gone}")
         for question in questions:
             question.failed(death)
+        for batch in self._batches:  # what is there, and not received yet
+            for at in batch.parts:
+                self._note([array[at] for array in batch.arrays], batch.failures)
         for env in worker.rows:
             if self._elapsed[env] != _NO_EPISODE:
                 self._lost[env] = int(self._elapsed[env]), death
