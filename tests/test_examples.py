@@ -102,3 +102,12 @@ def test_half_cheetah_in_a_pool_is_half_cheetah_by_hand(
     assert sum(env.unwrapped.data.time > 0 for env in plain) == num_envs  # they did move
     for env in plain:
         env.close()
+
+
+@pytest.mark.integration
+def test_ray_pool_shows_eight_seeds_and_random_episodes(tmp_path: Path, home: Path) -> None:
+    pytest.importorskip("ray")
+    pytest.importorskip("stable_baselines3")
+    said = run("ray_pool.py", tmp_path, home)
+    assert "20 random episodes of" in said
+    assert "[[ 0.0136" in said and "[1. 1. 1. 1. 1. 1. 1. 1.]" in said

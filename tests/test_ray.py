@@ -531,7 +531,9 @@ def test_functions_that_make_no_env() -> None:
         RayEnvPool(_not_three, 2, 2)
     with pytest.raises(EnvError, match=r"env 2: __init__ raised ValueError: not two"):
         RayEnvPool(_not_two, 2, 2)
-    with pytest.raises(SpecError, match="action_space of env 3 is Discrete"):
+    with pytest.raises(
+        EnvError, match=r"env 3: __init__ raised SpecError: action_space of env 3 is Discrete"
+    ):
         RayEnvPool(Odd, 2, 2)
     with pytest.raises(SpecError, match=r"action_space of worker 3 \(envs 3 to 3\) is Discrete"):
         RayEnvPool(Odd, 4, 1)

@@ -48,12 +48,16 @@ def options_of(given: Mapping[str, Any] | None) -> dict[str, Any]:
     """The options of each actor: one CPU, spread over the nodes, unless `given` says otherwise.
 
     Raises:
-        ConfigError: an option that a pool cannot leave to its user.
+        ConfigError: an option that Ray does not know, or that a pool cannot leave to its user.
     """
     options = {"num_cpus": 1, "scheduling_strategy": "SPREAD", **(given or {})}
     for name in options:
         if name in _OURS:
             raise ConfigError(f"actor_options has {name!r}: {_OURS[name]}; leave it out")
+    try:
+        ray.remote(type("Host", (), {})).options(**options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"actor_options={dict(given or {})}: {error}") from None
     return options
 
 

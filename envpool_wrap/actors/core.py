@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -36,6 +35,7 @@ from envpool_protocol.errors import (
 from envpool_protocol.sources import Description
 from envpool_wrap import letters
 from envpool_wrap.actors import rows
+from envpool_wrap.actors.batches import Batch, Share
 from envpool_wrap.actors.counters import joined
 from envpool_wrap.actors.lanes import ActorGone
 from envpool_wrap.actors.rows import Arrays, Element
@@ -44,67 +44,6 @@ from envpool_wrap.config import PoolConfig, Seeds
 
 _NO_EPISODE = -1
 _NOTED = ("env_id", "elapsed_step", "terminated", "truncated")
-
-
-class Batch:
-    """Arrays of so many rows, and what is in them so far."""
-
-    def __init__(self, leaves: Sequence[Element], size: int) -> None:
-        self.arrays = rows.empty(leaves, size)
-        self.size, self.filled = size, 0
-        self.failures: list[tuple[Any, ...]] = []
-        self.infos: list[Any] | None = None
-
-    def fill(
-        self, at: Any, count: int, arrays: Arrays, failures: Sequence[Any], infos: Sequence[Any] | None
-    ) -> None:
-        """Put so many rows where `at`, a slice or indices, says."""
-        for whole, part in zip(self.arrays, arrays, strict=True):
-            if part is not None:
-                whole[at] = part
-        self.filled += count
-        if not failures and infos is None:
-            return
-        places = np.arange(self.size)[at].tolist()
-        self.failures += [(env, places[row], *rest) for env, row, *rest in failures]
-        if infos is not None:
-            self.infos = self.infos or [None] * self.size
-            for place, info in zip(places, infos, strict=True):
-                self.infos[place] = info
-
-    def taken(self) -> tuple[Any, ...]:
-        """As `_core.Pool.recv` gives it."""
-        arrays = self.arrays if self.filled == self.size else [array[: self.filled] for array in self.arrays]
-        infos = None if self.infos is None else self.infos[: self.filled]
-        self.failures.sort(key=lambda failure: failure[1])
-        return (*arrays, (self.failures, infos) if self.failures or infos else None)
-
-
-@dataclass
-class Share:
-    """The part of a request that is one worker's.
-
-    Attributes:
-        local: its envs, counted from its first; None: all, in order.
-        at: their places in the request.
-    """
-
-    worker: Worker
-    local: list[int] | None
-    at: Any
-
-    @property
-    def places(self) -> Sequence[int]:
-        return range(self.at.start, self.at.stop) if isinstance(self.at, slice) else self.at
-
-    @property
-    def envs(self) -> list[int]:
-        rows = self.worker.rows
-        return list(rows) if self.local is None else [rows[one] for one in self.local]
-
-    def of(self, values: Sequence[Any]) -> list[Any]:
-        """Those of `values`, one per place of the request, that are this worker's."""
-        return [values[place] for place in self.places]
 
 
 class ActorCore:
@@ -187,6 +126,7 @@ class ActorCore:
             batch = self._batches.popleft()
             taken = batch.taken()
             self._in_flight[taken[self._env_id]] = False
+            self._note(taken, batch.failures)
             self._taken["batches"] += 1
             self._taken["rows"] += batch.filled
             return taken
@@ -375,7 +315,6 @@ class ActorCore:
         failures: Sequence[Any],
         infos: Sequence[Any] | None,
     ) -> None:
-        self._note(arrays, failures)
         if batch is not None:
             batch.fill(at, len(arrays[self._env_id]), arrays, failures, infos)
             return
@@ -394,7 +333,7 @@ class ActorCore:
             )
             start = stop
 
-    def _note(self, arrays: Arrays, failures: Sequence[Any]) -> None:
+    def _note(self, arrays: Sequence[Any], failures: Sequence[Any]) -> None:
         """How far each env's episode is, so that a loss can be told."""
         env_id = arrays[self._env_id]
         self._elapsed[env_id] = arrays[self._steps]
@@ -456,6 +395,9 @@ class ActorCore:
         death = ActorGone(f"the actor of {worker} died: {gone}")
         for question in questions:
             question.failed(death)
+        for batch in self._batches:  # what is there, and not received yet
+            for at in batch.parts:
+                self._note([array[at] for array in batch.arrays], batch.failures)
         for env in worker.rows:
             if self._elapsed[env] != _NO_EPISODE:
                 self._lost[env] = int(self._elapsed[env]), death

@@ -14,7 +14,6 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
 from typing import Any
 
 from envpool_protocol import _core
@@ -24,6 +23,7 @@ from envpool_protocol.prebuilt import prebuilt_module
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import letters
 from envpool_wrap.actors.rows import Arrays, Element, carve, lost, size
+from envpool_wrap.actors.wire import Wire
 from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig, Seeds
 from envpool_wrap.core import OpenCore, check_described, env_maker, open_core, pickled
@@ -153,14 +153,13 @@ class Host:
         return None, ()
 
     def _on_step(self, ids: list[int] | None, actions: Arrays) -> tuple[Any, Arrays]:
-        self._core.send(tuple(actions), ids)
-        return self._batch()
+        return self._batch(self._core.step(tuple(actions), ids, self._view, None))
 
     def _on_reset(
         self, ids: list[int] | None, seeds: Seeds | None, options: list[bytes] | None
     ) -> tuple[Any, Arrays]:
         self._core.reset(ids, seeds, None if options is None else list(map(letters.loads, options)))
-        return self._batch()
+        return self._batch(self._core.recv(self._view, None))
 
     def _on_apply(self, ids: list[int] | None, function: bytes) -> tuple[Any, Arrays]:
         results, failures = self._core.apply(letters.loads(function), ids)
@@ -182,9 +181,9 @@ class Host:
         pool: _core.Pool = self._open.pool
         return pool
 
-    def _batch(self) -> tuple[Any, Arrays]:
+    def _batch(self, received: tuple[Any, ...]) -> tuple[Any, Arrays]:
         """What envs left beside their rows, or None, and the arrays; finals only where an episode ended."""
-        *arrays, leftovers = self._core.recv(self._view, None)
+        *arrays, leftovers = received
         value = None if leftovers is None else self._sendable(arrays, *leftovers)
         leaf = dict(zip(self._names, arrays, strict=True))
         leaf["env_id"] += self.first
@@ -229,16 +228,13 @@ class Host:
     def serve(self, fast: Fast) -> str:
         """Answer questions that come over a socket until it is closed; why not, if it cannot be reached."""
         try:
-            connection, memory = _meet(fast)
+            wire, memory = _meet(fast)
         except OSError as error:
             return f"{fast.address!r}: {error}"
         actions, states = fast.arrays(memory)
-        with connection:
-            while True:
-                try:
-                    name, args, rows = pickle.loads(connection.recv_bytes())
-                except EOFError:
-                    return ""
+        while True:
+            try:
+                name, args, rows = wire.receive()
                 well, value, arrays = self.do(name, args, [array[:rows] for array in actions] if rows else ())
                 rows, absent = 0, []
                 for place, array in enumerate(arrays):
@@ -247,8 +243,10 @@ class Host:
                     else:
                         rows = len(array)
                         states[place][:rows] = array
-                connection.send_bytes(pickle.dumps((well, value, rows, absent)))
+                wire.send((well, value, rows, absent))
                 del arrays  # or the engine would not use their memory again
+            except (EOFError, ConnectionError):
+                return ""
 
 
 def _letter(error: BaseException) -> bytes:
@@ -256,13 +254,12 @@ def _letter(error: BaseException) -> bytes:
     return letters.dumps(("", 0, None, error, None))
 
 
-def _meet(fast: Fast) -> tuple[Connection, mmap.mmap]:
-    with socket.socket(socket.AF_UNIX) as near:
-        near.connect(fast.address)
-        near.sendall(fast.token)
-        _, files, _, _ = socket.recv_fds(near, 1, 1)
-        try:
-            memory = mmap.mmap(files[0], fast.nbytes)
-        finally:
-            os.close(files[0])
-        return Connection(near.detach()), memory
+def _meet(fast: Fast) -> tuple[Wire, mmap.mmap]:
+    near = socket.socket(socket.AF_UNIX)
+    near.connect(fast.address)
+    near.sendall(fast.token)
+    _, files, _, _ = socket.recv_fds(near, 1, 1)
+    try:
+        return Wire(near), mmap.mmap(files[0], fast.nbytes)
+    finally:
+        os.close(files[0])

@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import pickle
 import secrets
 import select
 import socket
 import sys
 import time
-from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import ray
@@ -24,6 +22,7 @@ import ray
 from envpool_wrap import letters
 from envpool_wrap.actors.host import Fast
 from envpool_wrap.actors.rows import Arrays, Element
+from envpool_wrap.actors.wire import Wire
 
 MEETING_DEADLINE = 10.0  # seconds for an actor to come to the socket
 OBITUARY_DEADLINE = 2.0  # seconds for Ray to know why an actor is gone
@@ -110,11 +109,11 @@ class FastLane:
             meeting.listen(1)
             self._serving = actor.serve.remote(fast)
             near = _met(meeting, self._serving, token)
-        with near, open(os.memfd_create("envpool-rows"), "r+b") as memory:
+        with open(os.memfd_create("envpool-rows"), "r+b") as memory:
             memory.truncate(fast.nbytes)
             socket.send_fds(near, [b"\0"], [memory.fileno()])
             self._actions, self._states = fast.arrays(mmap.mmap(memory.fileno(), fast.nbytes))
-            self._connection = Connection(near.detach())
+            self._wire = Wire(near)
 
     def ask(self, name: str, args: tuple[Any, ...], arrays: Arrays = ()) -> None:
         rows = 0
@@ -122,11 +121,11 @@ class FastLane:
             rows = len(array)
             memory[:rows] = array
         with contextlib.suppress(OSError):  # nobody there: the descriptor says so
-            self._connection.send_bytes(pickle.dumps((name, args, rows)))
+            self._wire.send((name, args, rows))
 
     def answer(self) -> tuple[Any, Arrays]:
         try:
-            well, value, rows, absent = pickle.loads(self._connection.recv_bytes())
+            well, value, rows, absent = self._wire.receive()
         except (EOFError, OSError):
             raise ActorGone(self._obituary()) from None
         arrays: list[Any] = [array[:rows] for array in self._states] if rows else []
@@ -146,10 +145,10 @@ class FastLane:
         return "it stopped serving"
 
     def fileno(self) -> int:
-        return self._connection.fileno()
+        return self._wire.fileno()
 
     def close(self) -> None:
-        self._connection.close()
+        self._wire.close()
 
 
 def lane_to(actor: Any, node: str, rows: int, actions: list[Element], states: list[Element]) -> Lane:

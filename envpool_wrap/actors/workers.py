@@ -74,14 +74,14 @@ class Worker:
         self.actor: Any = None
         self.lane: Lane
         self.questions: deque[Question] = deque()
-        self._staff = staff
+        self.staff = staff
         self._node = ""
 
     def begin(self, seeds: Seeds) -> Any:
         """Ask for an actor with its envs: Ray's reference to what it says when they are built."""
-        host = ray.remote(Host).options(**self._staff.options)
+        host = ray.remote(Host).options(**self.staff.options)
         self.actor = host.remote(self.rows.start, len(self.rows))
-        return self.actor.build.remote(self._staff.plan, sys.path, seeds, self._staff.threads)
+        return self.actor.build.remote(self.staff.plan, sys.path, seeds, self.staff.threads)
 
     def built(self, said: Any) -> Description:
         """The description of its envs.
@@ -168,7 +168,7 @@ def start(workers: Sequence[Worker], seeds: Callable[[Worker], Seeds]) -> list[D
     if not ray.is_initialized():
         raise PoolError(f"{SHUT_DOWN}; make a new pool")
     try:
-        check_room(len(workers), workers[0]._staff.options)
+        check_room(len(workers), workers[0].staff.options)
         begun = {worker.begin(seeds(worker)): worker for worker in workers}
         _await(begun)
         descriptions = [worker.built(_said(worker, reference)) for reference, worker in begun.items()]
@@ -206,7 +206,7 @@ def check_same(worker: Worker, found: Description, expected: Description) -> Non
     for side in ("observation_space", "action_space", "info_space"):
         now, then = getattr(found, side), getattr(expected, side)
         if now != then:
-            now, then = (side and space_from_description(side, "gymnasium") for side in (now, then))
+            now, then = (one and space_from_description(one, "gymnasium") for one in (now, then))
             raise SpecError(
                 f"{side} of {worker} is {now}; worker 0 has {then}. All envs of a pool have the same"
             )

@@ -61,7 +61,8 @@ class RayEnvPool(GymPool):
         Args:
             make_env: `f(row)` that returns an env of any kind; it is called once for each row, in the row's
                 actor. Or an id that gymnasium knows, such as `"CartPole-v1"`.
-            num_workers, envs_per_worker: how many actors, and how many envs each has.
+            num_workers: how many actors.
+            envs_per_worker: how many envs each of them has.
             batch_size: rows of one `recv`, a multiple of `envs_per_worker`; 0: all, which is synchronous.
             seed: int s → env i gets s + i; see `PoolConfig`.
             actor_options: for `.options()` of each actor, beside what is the default:
@@ -140,10 +141,12 @@ def WrapperRayVecEnv(
     Args:
         make_and_seed: `f(i)` that returns env i, from 0 to the number of envs - 1. It alone seeds the envs,
             unless `seed` is given: an int s gives env i the seed s + i at its first reset.
-        number_of_workers, envs_per_worker, **config: see `RayEnvPool`.
+        number_of_workers: how many actors.
+        envs_per_worker: how many envs each of them has.
+        **config: see `RayEnvPool`.
 
     Raises:
-        Whatever `RayEnvPool` and `SB3VecEnv` raise.
+        EnvPoolError: what `RayEnvPool` and `SB3VecEnv` raise.
     """
     from envpool_wrap.integrations.sb3 import SB3VecEnv
 
