@@ -377,6 +377,35 @@ def test_whole_numbers(drive: Any) -> None:
     assert_same_trajectory(drive(Whole), 2000)
 
 
+class Differs(Plain):
+    """What the documentation says is different."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (6,), np.float64)
+    state_envpool = {"halves": (np.float32, (2,)), "small": (np.uint8, (2,)), "big": np.int64}
+
+    def _make_obs_envpool(self, out: Any) -> None:  # type: ignore[override]
+        self.halves[0] = 0.1
+        self.small[0] = 255
+        self.big = 2**62
+        self.big += self.big
+        out[0] = self.halves[0] * 0.3
+        out[1] = self.small[0] + 1
+        out[2] = math.sqrt(self.t - 1.0)
+        out[3] = math.log(self.t + 0.0)
+        out[4] = float(self.halves[0]) * 0.3
+        out[5] = int(self.small[0]) + 1
+        if self.big > 0:
+            raise ValueError("it wraps around, as in a record")
+
+
+def test_numbers_that_are_documented_as_different(drive: Any) -> None:
+    obs = drive(Differs).reset()
+    half = float(np.float32(0.1))
+    assert obs[0] == half * 0.3 != float(np.float32(0.1) * 0.3)
+    assert obs[1] == 256 and np.isnan(obs[2]) and obs[3] == -np.inf
+    assert obs[4] == half * 0.3 and obs[5] == 256, "and what to write instead"
+
+
 class Told(Plain):
     info_space = spaces.Dict(
         {
