@@ -149,7 +149,10 @@ def measure(cls: Any, task: str, num_envs: int, rounds: int, seconds: float) -> 
         state = pool._core.records.itemsize
         touched = pool.stats()["batches_touched"]
     rate = {name: median(rates) for name, rates in taken.items()}
-    over = lambda name: median(ours / theirs for ours, theirs in zip(taken["pool"], taken[name], strict=True))  # noqa: E731
+
+    def over(name: str) -> float:
+        return median(ours / theirs for ours, theirs in zip(taken["pool"], taken[name], strict=True))
+
     leaves = 4 * 4 + 4 * 4 + 4 * 1 + 4  # obs; env_id, elapsed_step, reward, step_type; four flags; discount
     return {
         "num_envs": f"{num_envs:,}",

@@ -160,8 +160,8 @@ class KernelCore:
         unset = unset_fields(self._cls, self.records[begun[0]]) if len(begun) else []
         if unset:
             raise SpecError(
-                f"{self._cls.__qualname__} declares {', '.join(unset)} in state_envpool, and neither __init__ "
-                "nor _reset_envpool gives it a value; set it in one of them"
+                f"{self._cls.__qualname__} declares {', '.join(unset)} in state_envpool, and neither "
+                "__init__ nor _reset_envpool gives it a value; set it in one of them"
             )
 
     def _fill(self, envs: Any) -> Failures:

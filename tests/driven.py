@@ -32,6 +32,12 @@ EnvpoolKernel kernels[2] = {
     {0, envpool_kernel_seed, envpool_kernel_reset, envpool_kernel_step},
     {0, envpool_checked_seed, envpool_checked_reset, envpool_checked_step},
 };
+int allocations = 0;
+void* __real_aligned_alloc(size_t, size_t);
+void* __wrap_aligned_alloc(size_t alignment, size_t bytes) {
+  ++allocations;
+  return __real_aligned_alloc(alignment, bytes);
+}
 }
 """
 HOOKS = ("", "__init__", "_seed_envpool", "_reset_envpool", "_step_envpool", "_make_obs_envpool")
@@ -74,6 +80,11 @@ class Driven:
         leaves = [self.reward, self.terminated, self.truncated, *self.obs, *self.info_leaves]
         self._leaves = (_P * len(leaves))(*(leaf.ctypes.data for leaf in leaves))
         self._error = _P()
+
+    @property
+    def allocations(self) -> int:
+        """How often its kernels have asked the system for memory."""
+        return ctypes.c_int.in_dll(self._hooks[2], "allocations").value
 
     @property
     def state(self) -> Any:
@@ -154,7 +165,8 @@ def _built(cls: type, folder: Path, kwargs: Any) -> tuple[CompiledHooks, Any, An
     code = folder / f"{cls.__name__}-{id(cls)}.o"
     code.write_bytes(made.object_code())
     library = code.with_suffix(".so")
-    subprocess.run([compiler.find_compiler().path, "-shared", "-o", library, code, glue, "-lm"], check=True)
+    command = [compiler.find_compiler().path, "-shared", "-Wl,--wrap=aligned_alloc", "-o", library]
+    subprocess.run([*command, code, glue, "-lm"], check=True)
     loaded = ctypes.CDLL(str(library))
     return made, (_Kernel * 2).in_dll(loaded, "kernels"), loaded
 

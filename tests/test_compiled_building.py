@@ -46,10 +46,11 @@ def test_the_record_says_so_and_the_source_is_found_by_it(task: str) -> None:
         f"{NO_NUMBA}from envpool_protocol import EnvManager\n"
         f"source = EnvManager.source({task!r})\n"
         "assert source.compiled\n"
-        "print(source.describe().to_json()['compiled'])\n"
+        "import json; print(json.dumps(source.describe().to_json()['compiled']))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.strip() == str(dict(record.description["compiled"])), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == record.description["compiled"]
 
 
 def test_the_module_loads_without_numba(task: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import traceback
 from collections.abc import Callable
@@ -293,6 +294,50 @@ class Names(Base):
         return np.array([self.x + self.small, self.single * self.x + self.flag], dtype=np.float32)
 
 
+class Way(enum.IntEnum):
+    UP = 1
+    DOWN = -1
+
+
+def heighten(env: Any, by: float) -> None:
+    env.x += by
+
+
+class MoreNames(Base):
+    """Enums, functions of the env, its class, closures, lists, keyword-only arguments, options of a reset."""
+
+    def _reset_envpool(self, level: int = 2) -> None:
+        Base._reset_envpool(self)
+        self.x = level
+
+    def _step_envpool(self, action: Any) -> None:
+        self.t += 1
+        by = [0.5, 1.5]
+        by.append(self.random.uniform())
+        heighten(self, by[action])
+        if action == Way.UP:
+            self.x += type(self).STEP
+
+        def more(x: float) -> float:
+            return x + self.STEP
+
+        self.x = more(self.x)
+        low, high = self._bounds()
+        self.flag = low < self.x <= high and not self.flag
+        pair = Pair(self.x, low)
+        self.x = pair.left + pair[1]
+
+    def _bounds(self) -> tuple[float, float]:
+        return -1.0, 9.0
+
+    def _make_obs_envpool(self) -> Any:
+        return np.array([self.x, self.flag], dtype=np.float32)
+
+
+def test_more_that_hooks_name(drive: Any) -> None:
+    assert_same_trajectory(drive(MoreNames), 95)
+
+
 def test_what_hooks_name(drive: Any) -> None:
     driven = drive(Names)
     assert_same_trajectory(driven, 195)
@@ -330,6 +375,35 @@ class Whole(Plain):
 
 def test_whole_numbers(drive: Any) -> None:
     assert_same_trajectory(drive(Whole), 2000)
+
+
+class Differs(Plain):
+    """What the documentation says is different."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (6,), np.float64)
+    state_envpool = {"halves": (np.float32, (2,)), "small": (np.uint8, (2,)), "big": np.int64}
+
+    def _make_obs_envpool(self, out: Any) -> None:  # type: ignore[override]
+        self.halves[0] = 0.1
+        self.small[0] = 255
+        self.big = 2**62
+        self.big += self.big
+        out[0] = self.halves[0] * 0.3
+        out[1] = self.small[0] + 1
+        out[2] = math.sqrt(self.t - 1.0)
+        out[3] = math.log(self.t + 0.0)
+        out[4] = float(self.halves[0]) * 0.3
+        out[5] = int(self.small[0]) + 1
+        if self.big > 0:
+            raise ValueError("it wraps around, as in a record")
+
+
+def test_numbers_that_are_documented_as_different(drive: Any) -> None:
+    obs = drive(Differs).reset()
+    half = float(np.float32(0.1))
+    assert obs[0] == half * 0.3 != float(np.float32(0.1) * 0.3)
+    assert obs[1] == 256 and np.isnan(obs[2]) and obs[3] == -np.inf
+    assert obs[4] == half * 0.3 and obs[5] == 256, "and what to write instead"
 
 
 class Told(Plain):
@@ -387,10 +461,22 @@ class Temporaries(Plain):
 
 def test_temporary_arrays_of_any_size(drive: Any) -> None:
     driven = drive(Temporaries)
+    for _ in range(2):
+        driven.reset()
+        before = driven.allocations
+        for t in range(1, 30):
+            n = (t + 1) * 10_000
+            assert driven.step(0)[0].tolist() == [np.float32(n * (n - 1) / 2), n - 1]
+    assert driven.allocations == before > 0, "an arena that has grown suffices for the same again"
+
+
+@pytest.mark.parametrize("cls", [Plain, Tuples, Names, Squares, Told])
+def test_an_array_that_is_only_copied_to_its_row_costs_no_memory(drive: Any, cls: type) -> None:
+    driven = drive(cls)
     driven.reset()
-    for t in range(1, 30):
-        n = (t + 1) * 10_000
-        assert driven.step(0)[0].tolist() == [np.float32(n * (n - 1) / 2), n - 1]
+    for _ in range(20):
+        driven.step(0)
+    assert driven.allocations == 0
 
 
 # Errors

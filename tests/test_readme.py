@@ -23,7 +23,8 @@ from newcomer import Newcomer
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
-    r"^(?:<!-- (?P<mark>\w+): *(?P<told>.*?) *-->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S
+    r"^(?:<!-- (?P<mark>\w+): *(?P<told>[^\n]*?) *-->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.M | re.S,
 )
 
 NEEDS = re.compile(r"^<!-- needs: *(?P<modules>.*?) *-->$", re.M)

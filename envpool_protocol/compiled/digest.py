@@ -92,7 +92,7 @@ class _Walk:
             self.visit(value)
 
     def _class(self, cls: type) -> None:
-        self.note("class", cls.__module__, cls.__qualname__)
+        self.note("class", cls.__qualname__)  # its module may be run, or imported, under several names
         for base in cls.__mro__:
             if base.__module__.partition(".")[0] in _FOREIGN:
                 continue

@@ -11,6 +11,7 @@ import json
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, NamedTuple
 
 _MAX_VALUES, _MAX_LINES = 6, 8
@@ -61,7 +62,7 @@ def _argument(described: dict[str, Any], values: Iterator[int]) -> Any:
 
 def _made(module: str, name: str, arguments: list[Any]) -> BaseException:
     try:
-        found: Any = sys.modules.get(module) or importlib.import_module(module)
+        found: Any = _module(module)
         for part in name.split("."):
             found = getattr(found, part)
         exception: BaseException = found(*arguments)
@@ -109,7 +110,20 @@ def _frame(place: _Place, call: Callable[[], None]) -> Callable[[], None]:
 
 
 def _file(place: _Place) -> str:
-    """The file of that name that has been imported here."""
-    modules = [sys.modules.get(place.module), *list(sys.modules.values())]
-    files = (str(getattr(module, "__file__", None)) for module in modules if module is not None)
-    return next((file for file in files if file.endswith(f"/{place.file}")), place.file)
+    try:
+        return str(_module(place.module).__file__)
+    except Exception:  # it is gone: its name remains
+        return place.file
+
+
+def _module(name: str) -> ModuleType:
+    """A module by the name that it would be imported by; it may have been run, or imported as another."""
+    if name in sys.modules:
+        return sys.modules[name]
+    file = f"/{name.replace('.', '/')}.py"
+    loaded = (module for module in list(sys.modules.values()) if _path(module).endswith(file))
+    return next(loaded, None) or importlib.import_module(name)
+
+
+def _path(module: Any) -> str:
+    return str(getattr(module, "__file__", None))

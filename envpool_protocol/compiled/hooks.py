@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from envpool_protocol.sources import Description, Source
 
 OBJECT = "hooks.o"
+NUMBA = "0.68."  # as in pyproject.toml
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class CompiledHooks:
             BuildError: a hook does not compile.
         """
         try:
+            _check_numba()
             from envpool_protocol.compiled.kernel import object_code
         except ImportError as error:
             raise ImportError(
@@ -50,6 +52,14 @@ class CompiledHooks:
         finally:
             with contextlib.suppress(Exception):
                 instance._close_envpool()
+
+
+def _check_numba() -> None:
+    """Raise ImportError for a Numba whose inner interfaces, which we extend, may be others."""
+    import numba
+
+    if not numba.__version__.startswith(NUMBA):
+        raise ImportError(f"found Numba {numba.__version__}, expected {NUMBA}*")
 
 
 def hooks_of(source: Source, description: Description) -> CompiledHooks | None:

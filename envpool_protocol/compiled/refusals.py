@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import linecache
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numba
 from numba.core import errors
 
 from envpool_protocol.compiled.self_types import MARK
-from envpool_protocol.errors import BuildError
+from envpool_protocol.errors import BuildError, EnvPoolError
 
 _NUMBA = Path(numba.__file__).resolve().parent
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -42,7 +43,6 @@ _ADVICE = (
     ("list(", "return an array, such as np.array([...], np.float32), or a tuple"),
     ("OptionalType(", "it is None on some path"),
 )
-_REFUSED = (errors.NumbaError, errors.UnsupportedBytecodeError, ImportError)
 
 
 @contextlib.contextmanager
@@ -50,21 +50,23 @@ def of_hook(cls: type, hook: str) -> Iterator[None]:
     """What Numba refuses in here is of this hook."""
     try:
         yield
-    except _REFUSED as error:
+    except EnvPoolError:
+        raise
+    except Exception as error:  # what Numba does not know may end in any
         raise _told(cls, hook, error) from None
 
 
 @contextlib.contextmanager
 def explained(cls: type) -> Iterator[None]:
     """What Numba refuses in here is of this class."""
-    try:
+    with of_hook(cls, ""):
         yield
-    except _REFUSED as error:
-        raise _told(cls, "", error) from None
 
 
 def _told(cls: type, hook: str, error: Exception) -> BuildError:
     text = _ESCAPES.sub("", str(error))
+    if not isinstance(error, errors.NumbaError):
+        text = f"{type(error).__name__}: {text}\n\n{''.join(traceback.format_tb(error.__traceback__))}"
     what = f"{cls.__qualname__}.{hook}" if hook else cls.__qualname__
     place = _place(text) or _hook_place(cls, hook, text)
     where = "" if place is None else f" ({Path(place[0]).name}:{place[1]})"

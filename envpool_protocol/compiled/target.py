@@ -12,6 +12,7 @@ import json
 import operator
 import platform
 import re
+import sys
 import types as python_types
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from numba.core.runtime import rtsys
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_registry
 from numba.core.typed_passes import NativeLowering
 from numba.core.untyped_passes import InlineClosureLikes
+
+from envpool_protocol import origins
 
 TARGET = "envpool_kernel"
 _BASELINE = "x86-64-v2" if platform.machine() in ("x86_64", "AMD64") else ""  # "": LLVM's generic one
@@ -142,7 +145,7 @@ class KernelCallConv(callconv.CPUCallConv):
             else:
                 described.append({"constant": value if _is_plain(value) else str(value)})
         text = {
-            "module": getattr(exc, "__module__", "builtins"),
+            "module": module_name(getattr(exc, "__module__", "builtins")),
             "class": getattr(exc, "__qualname__", "RuntimeError"),
             "args": described,
             "place": self._place(loc),
@@ -171,7 +174,13 @@ class KernelCallConv(callconv.CPUCallConv):
         module, file, line, name = _place
         if loc is not None and str(loc.filename) == file:
             line = loc.line
-        return [module, Path(file).name, line, name]
+        return [module_name(module), Path(file).name, line, name]
+
+
+def module_name(module: str) -> str:
+    """What anybody would import a module by: not `__main__`, nor what a record's file was imported as."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return module if file is None else origins.importable_as(Path(file))[0]
 
 
 def _wire_kind(kind: Any) -> str:
@@ -198,6 +207,7 @@ class KernelContext(cpu.CPUContext):
     """The target context."""
 
     allow_dynamic_globals = False
+    enable_boundscheck = False  # whatever $NUMBA_BOUNDSCHECK says
 
     def init(self) -> None:
         self.is32bit = False
