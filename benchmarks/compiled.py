@@ -46,7 +46,6 @@ COLUMNS = {
     "inline, ns": "inline",
     "hooks alone, ns": "kernel",
     "the engine's share, ns": "share",
-    "bytes per env beyond its state": "bytes",
 }
 
 
@@ -127,12 +126,10 @@ def measure(cls: Any, task: str, num_envs: int, rounds: int, seconds: float) -> 
     actions = np.random.default_rng(0).integers(0, 2, (BATCHES, num_envs))
     settings = {"num_envs": num_envs, "max_episode_steps": 500}
     with contextlib.ExitStack() as stack:
-        before = _resident()
         pool = stack.enter_context(envpool_wrap.make(task, "gym", **settings))
         runs = {"pool": stepper(pool, actions)}
         pool.reset()
         runs["pool"](4)
-        grown = (_resident() - before) / num_envs
         inline = stack.enter_context(envpool_wrap.make(task, "gym", backend="inline", **settings))
         runs["inline"] = stepper(inline, actions)
         inline.reset()
@@ -146,14 +143,11 @@ def measure(cls: Any, task: str, num_envs: int, rounds: int, seconds: float) -> 
             theirs.reset()
             runs["envpool"] = stepper(theirs, actions)
         taken = dict(_rates(runs, num_envs, rounds, seconds))
-        state = pool._core.records.itemsize
-        touched = pool.stats()["batches_touched"]
     rate = {name: median(rates) for name, rates in taken.items()}
 
     def over(name: str) -> float:
         return median(ours / theirs for ours, theirs in zip(taken["pool"], taken[name], strict=True))
 
-    leaves = 4 * 4 + 4 * 4 + 4 * 1 + 4  # obs; env_id, elapsed_step, reward, step_type; four flags; discount
     return {
         "num_envs": f"{num_envs:,}",
         "pool": f"{rate['pool'] / 1e6:.1f}",
@@ -164,7 +158,6 @@ def measure(cls: Any, task: str, num_envs: int, rounds: int, seconds: float) -> 
         "inline": f"{1e9 / rate['inline']:.1f}",
         "kernel": f"{1e9 / rate['kernel']:.1f}",
         "share": f"{1e9 / rate['inline'] - 1e9 / rate['kernel']:.1f}",
-        "bytes": f"{grown - state - touched * leaves:.0f}" if num_envs >= 16384 else "",
     }
 
 
@@ -184,12 +177,6 @@ def _rates(
     for name, turn in in_rounds({name: turn_of(name) for name in runs}, rounds):
         taken[name].append(turn.rate)
     yield from taken.items()
-
-
-def _resident() -> float:
-    """Bytes of this process in memory."""
-    fields = Path("/proc/self/statm").read_text().split()
-    return int(fields[1]) * float(os.sysconf("SC_PAGE_SIZE"))
 
 
 def main() -> None:
