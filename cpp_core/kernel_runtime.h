@@ -1,8 +1,8 @@
 // For generated modules with compiled hooks: what the object code of the hooks calls.
 //
-// Temporary arrays come from an arena of the thread, which is emptied after each call of a kernel: once it has
-// grown to what a call needs, nothing is allocated. What was raised is kept in one of a ring of slots, which
-// are static, so that the pointer in EnvpoolKernel's `*error` stays readable.
+// Temporary arrays come from an arena of the thread, which is emptied after each call of a kernel: once it
+// has grown to what a call needs, nothing is allocated. What was raised is kept in one of a ring of slots,
+// which are static, so that the pointer in EnvpoolKernel's `*error` stays readable.
 #pragma once
 
 #include <atomic>
@@ -94,7 +94,7 @@ struct Raised {
   const char* what;  // JSON: class, arguments, and where it was raised
   int32_t num_values;
   int32_t num_lines;
-  int64_t values[kMaxValues];     // of arguments that are known at run time only: integers, or bits of a double
+  int64_t values[kMaxValues];  // of arguments that are known at run time only: integers, or bits of a double
   const char* lines[kMaxLines];  // JSON: the calls that it went through, innermost first
 };
 
