@@ -211,6 +211,7 @@ class CppWrapperGenerator:
         version: str = "0.1.0",
         requires: Sequence[str] = (),
         report: Callable[[str], None] | None = None,
+        compiled: bool | None = None,
     ) -> Path:
         """Build a wheel of an env, and return its path.
 
@@ -225,6 +226,7 @@ class CppWrapperGenerator:
             version: of the wheel.
             requires: what the env imports, as requirements: `["torch>=2.4"]`.
             report: called with each line that the compiler's tools print.
+            compiled: with the hooks as machine code, or interpreted; default: as registered.
 
         Raises:
             RegistrationError: another interpreter could not find the env: a lambda, a class of a notebook,
@@ -237,7 +239,8 @@ class CppWrapperGenerator:
 
         origins.refuse_while_importing("build_wheel()")
         quiet: Callable[[str], None] = lambda line: None  # noqa: E731
-        return wheels.build(EnvManager.source(env), Path(out_dir), version, requires, report or quiet)
+        source = EnvManager.source(env, compiled)
+        return wheels.build(source, Path(out_dir), version, requires, report or quiet)
 
 
 def unknown_message(task_id: Any) -> str:

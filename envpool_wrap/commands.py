@@ -57,6 +57,7 @@ Target = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Compiled = Annotated[bool, typer.Option("--compiled", help="Compile its hooks to machine code.")]
 Seconds = Annotated[float, typer.Option("--seconds", min=0.01, help="For how long to measure.")]
 
 
@@ -95,13 +96,16 @@ def info(
 def generate(
     target: Target,
     force: Annotated[bool, typer.Option("--force", help="Compile even if the module is there.")] = False,
+    compiled: Compiled = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Generate the module of an env."""
     with _reported(debug), progress_bar() as advance:
         report = _compiling(target, advance)
-        made = CppWrapperGenerator.generate_envpool_wrap(_env(target), force=force, report=report)
+        made = CppWrapperGenerator.generate_envpool_wrap(
+            _env(target), force=force, report=report, compiled=compiled or None
+        )
         how = "was there already" if made.cached else f"compiled in {made.seconds:.1f} s"
         _show({**vars(made), "path": str(made.path)}, f"{made.task_id}: {how}\n{made.path}", as_json)
 
@@ -114,13 +118,14 @@ def wheel(
     requires: Annotated[
         list[str] | None, typer.Option(help="What the env imports, such as 'torch>=2.4'; may be given again.")
     ] = None,
+    compiled: Compiled = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Build a wheel of an env, for machines without a compiler."""
     with _reported(debug), progress_bar() as advance:
-        env = _env(target)
-        made = CppWrapperGenerator.build_wheel(env, out, version, requires or (), _compiling(target, advance))
+        env, report = _env(target), _compiling(target, advance)
+        made = CppWrapperGenerator.build_wheel(env, out, version, requires or (), report, compiled or None)
         _show({"path": str(made)}, str(made), as_json)
 
 

@@ -70,6 +70,23 @@ def test_without_numba_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch)
         CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=True, force=True)
 
 
+def test_the_command_line_compiles_and_tells_a_refusal(tmp_path: Path, registry: None) -> None:
+    from typer.testing import CliRunner
+
+    from envpool_wrap.commands import app
+
+    example = Path(__file__).resolve().parent.parent / "examples" / "compiled" / "cart_pole.py"
+    done = CliRunner().invoke(app, ["generate", f"{example}:CartPole", "--compiled", "--json"])
+    assert done.exit_code == 0, done.output
+    assert records.load("CartPole_wrap").description["compiled"] is not None  # type: ignore[union-attr]
+    text = example.read_text().replace("self.x += self.dt", "self.fuel = 1.0\n        self.x += self.dt")
+    (tmp_path / "thirsty.py").write_text(text.replace("class CartPole", "class Thirsty"))
+    refused = CliRunner().invoke(app, ["generate", f"{tmp_path / 'thirsty.py'}:Thirsty", "--compiled"])
+    assert refused.exit_code == 1
+    assert "Thirsty._step_envpool does not compile (thirsty.py:" in refused.output
+    assert "hooks set self.fuel, which is not declared; add `'fuel': np.float64`" in refused.output
+
+
 def test_both_forms_of_an_env_are_kept(task: str, registry: None) -> None:
     compiled = CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=True)
     interpreted = CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=False)

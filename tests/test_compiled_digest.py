@@ -103,5 +103,18 @@ def test_so_does_a_change_of_what_another_module_computes(
     assert digest_of(helper=HELPER.replace(*change)) != digest_of()
 
 
+def test_what_is_installed_counts_by_its_version(
+    digest_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = PROGRAM.replace("helper.more(action)", "gymnasium.make(action)")
+    calls = calls.replace("LIMIT = 3", "import gymnasium; LIMIT = 3")
+    before = digest_of(calls)
+    assert digest_of(calls) == before, "whatever its functions reach"
+    import gymnasium
+
+    monkeypatch.setattr(gymnasium, "__version__", "99")
+    assert digest_of(calls) != before
+
+
 def test_what_hooks_do_not_name_does_not_count(digest_of: Callable[..., str]) -> None:
     assert digest_of(helper=HELPER.replace("UNUSED = 1", "UNUSED = 2")) == digest_of()

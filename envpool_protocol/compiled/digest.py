@@ -1,28 +1,33 @@
 """A hash of all that compiled hooks depend on, found without Numba: what changes it makes them compile again.
 
 Byte code, constants, defaults and closures of the class's functions, and of every function and constant that
-they name; lines, which errors tell; the declared state; the versions of the tools, and this package.
+they name; lines, which errors tell; the declared state; the versions of the tools, and this package. What is
+installed from elsewhere counts by its version.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import sys
+import sysconfig
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from envpool_protocol.compiled.state import DECLARATION
+
 _TOOLS = ("numba", "llvmlite", "numpy")
-_FOREIGN = ("numpy", "numba", "math", "cmath", "builtins", "gymnasium", "gym", "typing")
+_NEVER_COMPILED = ("_render_envpool", "_close_envpool")
 
 
 def digest(cls: type) -> str:
     """The hash for an env class."""
-    walk = _Walk()
+    walk = _Walk(cls.__module__.partition(".")[0])
     walk.note(*map(_version, _TOOLS), _package())
     walk.visit(cls)
     return walk.hash.hexdigest()
@@ -44,9 +49,10 @@ def _package() -> str:
 class _Walk:
     """Every object that is reached is hashed once, in the order in which it is met."""
 
-    def __init__(self) -> None:
+    def __init__(self, package: str) -> None:
         self.hash = hashlib.sha256()
-        self._seen: dict[int, Any] = {}
+        self._package = package  # whose functions count wherever it is installed
+        self._seen: dict[int, tuple[int, Any]] = {}  # an object is kept: its id is its own while it lives
 
     def note(self, *texts: object) -> None:
         for text in texts:
@@ -58,9 +64,9 @@ class _Walk:
             self.note(type(value).__name__, repr(value))
             return
         if id(value) in self._seen:
-            self.note("again", list(self._seen).index(id(value)))
+            self.note("again", self._seen[id(value)][0])
             return
-        self._seen[id(value)] = value  # kept: the id is its own while it lives
+        self._seen[id(value)] = len(self._seen), value
         if isinstance(value, np.ndarray | np.generic):
             self.note("array", value.dtype.str, value.shape, value.tobytes() if value.dtype != object else "")
         elif isinstance(value, types.CodeType):
@@ -75,9 +81,6 @@ class _Walk:
             self._all((value.fget, value.fset))
         elif isinstance(value, type):
             self._class(value)
-        elif isinstance(value, Mapping):
-            self._all(value.keys())
-            self._all(value.values())
         elif isinstance(value, tuple | list):
             self._all(value)
         elif isinstance(value, frozenset | set):
@@ -94,10 +97,13 @@ class _Walk:
     def _class(self, cls: type) -> None:
         self.note("class", cls.__qualname__)  # its module may be run, or imported, under several names
         for base in cls.__mro__:
-            if base.__module__.partition(".")[0] in _FOREIGN:
+            if self._is_foreign(base.__module__):
                 continue
             for name, value in vars(base).items():
-                if not (name.startswith("__") and name.endswith("__")):
+                if name == DECLARATION:
+                    self._all(value)
+                    self._all(value.values())
+                elif name not in _NEVER_COMPILED and not name.startswith("__"):
                     self.note(name)
                     self.visit(value)
 
@@ -110,11 +116,13 @@ class _Walk:
         self._all(code.co_consts)
 
     def _function(self, function: types.FunctionType) -> None:
+        if self._is_foreign(function.__module__):
+            return
         self.visit(function.__code__)
         self._all(function.__defaults__ or ())
-        self.visit(function.__kwdefaults__)
+        self._all((function.__kwdefaults__ or {}).items())
         for cell in function.__closure__ or ():
-            self.visit(cell.cell_contents)
+            self.visit(getattr(cell, "cell_contents", None))
         for name in _names(function.__code__):
             if name in function.__globals__:
                 self.note(name)
@@ -122,16 +130,27 @@ class _Walk:
 
     def _named(self, value: Any, code: types.CodeType) -> None:
         """A global: of a module, what the function may take out of it."""
-        if isinstance(value, types.ModuleType):
-            self.note("module", value.__name__)
-            if value.__name__.partition(".")[0] not in _FOREIGN:
-                for name in _names(code):
-                    if hasattr(value, name):
-                        self.visit(getattr(value, name))
-        elif isinstance(value, type) and value.__module__.partition(".")[0] in _FOREIGN:
-            self.note("class", value.__module__, value.__qualname__)
-        else:
+        if not isinstance(value, types.ModuleType):
             self.visit(value)
+        elif not self._is_foreign(value.__name__):
+            for name in _names(code):
+                self.visit(getattr(value, name, None))
+
+    def _is_foreign(self, module: str) -> bool:
+        """Whether a module is installed from elsewhere; then its version is noted."""
+        top = module.partition(".")[0]
+        if top in (self._package, "__main__"):
+            return False
+        file = getattr(sys.modules.get(top), "__file__", None)
+        foreign = top in sys.stdlib_module_names or (file is not None and file.startswith(_installed()))
+        if foreign:
+            self.note(module, str(getattr(sys.modules.get(top), "__version__", "")))
+        return foreign
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    return tuple(f"{sysconfig.get_path(name)}/" for name in ("purelib", "platlib"))
 
 
 def _names(code: types.CodeType) -> list[str]:
