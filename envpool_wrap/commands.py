@@ -136,7 +136,7 @@ def bench(
         list[int] | None, typer.Option(min=1, help="How many; may be given again. Default: 8 and 64.")
     ] = None,
     backend: Annotated[
-        list[Backend] | None, typer.Option(help="Which; may be given again. Default: all.")
+        list[Backend] | None, typer.Option(help="Which; may be given again. Default: all that it runs on.")
     ] = None,
     num_threads: Annotated[int, typer.Option(min=0, help="Workers; 0: one per core.")] = 0,
     seconds: Seconds = 10.0,
@@ -147,12 +147,14 @@ def bench(
     with _reported(debug):
         found = registry.find(_registered(target))
         sizes, contests = num_envs or [8, 64], []
+        compiled = found.source.compiled
+        backends = backend or [one for one in Backend if not (compiled and one == "process")]
         with progress_bar() as advance:
             for number, size in enumerate(sizes):
                 workers = min(num_threads or cores(), size)
                 contenders = [
                     {"backend": str(one)} | ({} if one == "inline" else {"num_threads": workers})
-                    for one in backend or Backend
+                    for one in backends
                 ]
                 share = 1 / len(sizes)
                 one = part(advance, number * share, share)

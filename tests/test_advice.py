@@ -113,6 +113,16 @@ def test_fastest_is_recommended_with_the_spread_of_its_rounds() -> None:
     assert "the others, as a factor of it: inline 0.55" in advice.reasons
 
 
+def test_compiled_hooks_are_tried_inline_and_on_threads_and_never_asynchronously() -> None:
+    env = replace(ENV, compiled=True, balance=0.5, threads=[0.9, 0.9, 0.9])
+    assert worth_trying(env, TWO, 8, {}, THREADS) == [INLINE, THREADS]
+    threads = trial(THREADS, 180, 190, 170)
+    advice = told(SLOW, threads, auto=THREADS, compiled=True)
+    assert advice.reasons[0].startswith("interpreted, a step takes 100 µs")
+    assert advice.reasons[1] == "compiled hooks need no GIL: threads step side by side"
+    assert "done before another core is at it" in told(SLOW, compiled=True).reasons[1]
+
+
 def test_simpler_one_is_recommended_where_it_is_about_as_fast() -> None:
     for rates, backend in (((108, 109, 107), "inline"), ((115, 114, 120), "process")):
         assert told(SLOW, trial(PROCESSES, *rates)).config["backend"] == backend

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from envs import Counting
+from gymnasium import spaces
 from kernel_envs import RAISE, Drift
 
 import envpool_wrap
@@ -363,6 +364,23 @@ def test_states_of_interpreted_envs_cannot_be_saved(make: Any) -> None:
     pool = make(compiled=False, backend="inline")
     with pytest.raises(ConfigError, match="only compiled hooks"):
         pool.save_state()
+
+
+# ---- advice ----
+
+
+class Calm(Drift):
+    """Takes no action that raises."""
+
+    action_space = spaces.Discrete(2)
+
+
+def test_tune_tries_what_compiled_hooks_run_on(home: Any) -> None:
+    task = CppWrapperGenerator.generate_envpool_wrap(Calm, compiled=True).task_id
+    (contest,) = envpool_wrap.tune(task, num_envs=8, seconds=0.3).recording.contests
+    assert {trial.settings["backend"] for trial in contest.trials} == {"inline", "thread"}
+    assert not any(trial.failure for trial in contest.trials)
+    assert contest.auto.startswith("thread")
 
 
 # ---- size ----

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from envs import Counting, Faulty
 from plain_envs import DMEcho, Echo, OldEcho
+from test_out import Writes, WritesNested
 
 from envpool_protocol.sources import source_of
 from envpool_protocol.spaces import space_from_description
@@ -19,7 +20,7 @@ from envpool_wrap.tuning.actions import batch, sampled
 from envpool_wrap.tuning.loop import Loop
 
 NUM_ENVS = 3
-KINDS = [Counting, Faulty, Echo, OldEcho, DMEcho]
+KINDS = [Counting, Faulty, Writes, WritesNested, Echo, OldEcho, DMEcho]
 
 
 def loop_of(env: Any, **settings: Any) -> tuple[Loop, list[list[Any]]]:

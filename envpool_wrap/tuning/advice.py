@@ -80,6 +80,9 @@ def _sensible(env: EnvTimings, machine: Machine, num_envs: int) -> Iterator[str]
     yield "inline"
     if num_envs == 1 or machine.cores == 1:
         return
+    if env.compiled:
+        yield "thread"
+        return
     holds = env.holds_gil
     if not machine.gil or holds is None or holds < _MOSTLY_HELD or env.cannot_travel:
         yield "thread"
@@ -95,7 +98,7 @@ def _workers(cores: int, num_envs: int, asked: int) -> list[int]:
 
 
 def _is_uneven(env: EnvTimings) -> bool:
-    return env.balance < _EVEN or bool(env.slow_envs)
+    return not env.compiled and (env.balance < _EVEN or bool(env.slow_envs))
 
 
 # Which of them to use
@@ -146,7 +149,8 @@ def _is_async(trial: Trial) -> bool:
 def _env_in_words(env: EnvTimings) -> Iterator[str]:
     step = env.step_us
     tail = f"the median {duration(step['p50'])}, 99 % below {duration(step['p99'])}"
-    yield f"a step takes {duration(step['mean'])} ({tail})"
+    interpreted = "interpreted, " if env.compiled else ""
+    yield f"{interpreted}a step takes {duration(step['mean'])} ({tail})"
 
 
 def _why(recording: Recording, contest: Contest, trial: Trial) -> Iterator[str]:
@@ -173,6 +177,8 @@ def _why_inline(env: EnvTimings, machine: Machine, contest: Contest) -> str:
         return "one env: there is nothing to share out; use inline"
     if machine.cores == 1:
         return "one core: nothing can run side by side; use inline"
+    if env.compiled:
+        return "a batch of compiled steps is done before another core is at it; use inline"
     if env.cannot_travel:
         threads = ", and threads brought nothing" if len(contest.finished) > 1 else ""
         return f"the env cannot go to another process ({env.cannot_travel}){threads}; use inline"
@@ -184,6 +190,8 @@ def _why_inline(env: EnvTimings, machine: Machine, contest: Contest) -> str:
 
 
 def _why_thread(env: EnvTimings, machine: Machine, contest: Contest) -> str:
+    if env.compiled:
+        return "compiled hooks need no GIL: threads step side by side"
     if not machine.gil:
         return "this Python has no GIL: threads step side by side, and need no other process"
     holds = env.holds_gil

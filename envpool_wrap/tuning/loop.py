@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 
 from envpool_protocol.descriptions import Description, close_env
 from envpool_protocol.seeding import seed_env
+from envpool_protocol.spec import EnvSpec
 from envpool_wrap.config import PoolConfig, seeds_of
-from envpool_wrap.nested import flattener
+from envpool_wrap.nested import builder, flattener
 from envpool_wrap.tuning.meters import times_interrupted
 
 Step = Callable[[Any], tuple[Any, Any, Any, Any, Any]]  # action → obs, reward, terminated, truncated, info
@@ -51,7 +53,8 @@ class Loop:
         self._steps = [_STEPS[self._spec.api](env, self._spec) for env in self.envs]
         if limit is not None:
             self._steps = [_limited(step, limit) for step in self._steps]
-        called_by_name = self._spec.api == "hooks" and limit is None
+        self._observe = _observer(self._spec)
+        called_by_name = self._spec.api == "hooks" and limit is None and not self._spec.obs_takes_out
         self.step: Callable[[Sequence[Any]], None] = self._step_hooks if called_by_name else self._step_any
 
     def reset(self) -> list[int]:
@@ -163,7 +166,7 @@ class Loop:
         api = self._spec.api
         if api == "hooks":
             env._reset_envpool()
-            return env._make_obs_envpool()
+            return self._observe(env)
         return self._obs_of(env.reset())
 
     def _seeded_reset(self, env: Any, seed: int | None) -> Any:
@@ -205,10 +208,26 @@ def _telling(env_id: int) -> Any:
         raise
 
 
-def _hooks(env: Any, spec: Any) -> Step:
+def _observer(spec: EnvSpec) -> Callable[[Any], Any]:
+    """`observe(env)`: what its `_make_obs_envpool` returns, or writes into arrays made for it."""
+    if not spec.obs_takes_out:
+        return operator.methodcaller("_make_obs_envpool")
+    build, elements = builder(spec.obs), [leaf.element for leaf in spec.obs.leaves]
+
+    def observe(env: Any) -> Any:
+        out = build([np.empty(shape, dtype) for dtype, shape in elements])
+        obs = env._make_obs_envpool(out)
+        return out if obs is None else obs
+
+    return observe
+
+
+def _hooks(env: Any, spec: EnvSpec) -> Step:
+    observe = _observer(spec)
+
     def step(action: Any) -> tuple[Any, Any, Any, Any, Any]:
         env._step_envpool(action)
-        obs, terminated = env._make_obs_envpool(), env._done_envpool()
+        obs, terminated = observe(env), env._done_envpool()
         truncated = env._truncated_envpool() if spec.has_truncated else False
         reward = env._reward_envpool()
         return obs, reward, terminated, truncated, env._info_envpool() if spec.has_info else {}
@@ -216,12 +235,12 @@ def _hooks(env: Any, spec: Any) -> Step:
     return step
 
 
-def _gymnasium(env: Any, spec: Any) -> Step:
+def _gymnasium(env: Any, spec: EnvSpec) -> Step:
     step: Step = env.step
     return step
 
 
-def _gym(env: Any, spec: Any) -> Step:
+def _gym(env: Any, spec: EnvSpec) -> Step:
     def step(action: Any) -> tuple[Any, Any, Any, Any, Any]:
         result: tuple[Any, ...] = env.step(action)
         if len(result) == 5:
@@ -233,7 +252,7 @@ def _gym(env: Any, spec: Any) -> Step:
     return step
 
 
-def _dm_env(env: Any, spec: Any) -> Step:
+def _dm_env(env: Any, spec: EnvSpec) -> Step:
     def step(action: Any) -> tuple[Any, Any, Any, Any, Any]:
         result = env.step(action)
         last = result.last()
@@ -243,7 +262,7 @@ def _dm_env(env: Any, spec: Any) -> Step:
     return step
 
 
-_STEPS: dict[str, Callable[[Any, Any], Step]] = {
+_STEPS: dict[str, Callable[[Any, EnvSpec], Step]] = {
     "hooks": _hooks,
     "gymnasium": _gymnasium,
     "gym": _gym,

@@ -70,6 +70,7 @@ class EnvTimings:
         casts: leaves whose values have another dtype than declared: (leaf, found, declared).
         cannot_travel: why the env cannot be pickled for another process; empty if it can.
         make_seconds: to make one env.
+        compiled: pools run its hooks as machine code; the loop interprets them.
     """
 
     num_envs: int
@@ -85,6 +86,7 @@ class EnvTimings:
     casts: list[tuple[str, str, str]] = field(default_factory=list)
     cannot_travel: str = ""
     make_seconds: float = 0.0
+    compiled: bool = False
 
     @property
     def holds_gil(self) -> float | None:

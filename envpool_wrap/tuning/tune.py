@@ -14,6 +14,7 @@ from envpool_protocol.spaces import space_from_description
 from envpool_wrap import backends, registry
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.core import Factory, env_factory, pickled
+from envpool_wrap.kernels import are_wanted
 from envpool_wrap.tuning.actions import sampled
 from envpool_wrap.tuning.advice import advise, worth_trying
 from envpool_wrap.tuning.contest import LEAST_ROUNDS, auto_of, config_of, hold
@@ -115,7 +116,12 @@ def _alone(
         timings = time_envs(loop, sampled(space, num_envs), found.description, workers, seconds)
     finally:
         loop.close()
-    return replace(timings, make_seconds=made / num_envs, cannot_travel=_why_not_pickled(factory))
+    return replace(
+        timings,
+        make_seconds=made / num_envs,
+        cannot_travel=_why_not_pickled(factory),
+        compiled=are_wanted(found.module, settings, found.description.spec.name),
+    )
 
 
 def _why_not_pickled(factory: Factory) -> str:
