@@ -47,6 +47,7 @@ class KernelLibrary(codegen.AOTCodeLibrary):
     """A library that is optimised only where all has been linked into it: where it exports functions."""
 
     exported: Sequence[str] = ()
+    _final_module: Any
 
     def add_ir_module(self, ir_module: Any) -> None:
         self._raise_if_finalized()
