@@ -119,6 +119,15 @@ __attribute__((visibility("hidden"))) double envpool_kernel_pow(double base, dou
   return std::pow(base, exponent);
 }
 
+struct EnvpoolSinCos {
+  double sin, cos;
+};
+
+// Which compilers make one call of.
+__attribute__((visibility("hidden"))) EnvpoolSinCos envpool_kernel_sincos(double angle) {
+  return {std::sin(angle), std::cos(angle)};
+}
+
 __attribute__((visibility("hidden"))) void* envpool_kernel_raise(const char* what) {
   using namespace envpool::kernel;
   Raised& slot = raised[num_raised.fetch_add(1, std::memory_order_relaxed) % kSlots];

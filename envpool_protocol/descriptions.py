@@ -47,7 +47,10 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; `from_json` is the way back."""
-        return {**vars(self), "spec": self.spec.describe()}
+        values = {**vars(self), "spec": self.spec.describe()}
+        if self.compiled is None:  # as before there were compiled hooks
+            del values["compiled"]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Description:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from compiled_envs import ENVS
-from driven import Driven
+from compiled_envs import ENVS, MountainCar, Pendulum
+from driven import Driven, hooks
 from gymnasium import spaces
 
 from envpool_protocol import EnvPoolProtocol
@@ -361,6 +361,12 @@ def test_powers_are_pythons(drive: Any) -> None:
     for _ in range(20_000):
         obs = driven.reset()
         assert_equal(obs, driven.env._make_obs_envpool())
+
+
+def test_sine_and_cosine_are_one_call_where_both_are_used() -> None:
+    both, one = (hooks(cls).object_code() for cls in (Pendulum, MountainCar))
+    assert b"\0envpool_kernel_sincos\0" in both
+    assert b"\0envpool_kernel_sincos\0" not in one and b"\0cos\0" in one and b"\0sin\0" not in one
 
 
 class Whole(Plain):

@@ -74,3 +74,20 @@ define ptr @NRT_MemInfo_varsize_realloc(ptr %block, i64 %size) alwaysinline {
   call void @llvm.memcpy.p0.p0.i64(ptr %data, ptr %old, i64 %kept, i1 false)
   ret ptr %data
 }
+
+; Sine and cosine of one number in one call, as C compilers have it; LLVM merges only calls that stay neighbours.
+; Where only one of them is used, it becomes a call of that one again (target.py).
+declare { double, double } @envpool_kernel_sincos(double) #1
+attributes #1 = { nounwind willreturn memory(none) }
+
+define double @envpool_kernel_sin(double %x) alwaysinline {
+  %both = call { double, double } @envpool_kernel_sincos(double %x)
+  %sin = extractvalue { double, double } %both, 0
+  ret double %sin
+}
+
+define double @envpool_kernel_cos(double %x) alwaysinline {
+  %both = call { double, double } @envpool_kernel_sincos(double %x)
+  %cos = extractvalue { double, double } %both, 1
+  ret double %cos
+}

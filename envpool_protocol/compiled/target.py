@@ -47,12 +47,13 @@ class KernelLibrary(codegen.AOTCodeLibrary):
     """A library that is optimised only where all has been linked into it: where it exports functions."""
 
     exported: Sequence[str] = ()
+    _final_module: Any
 
     def add_ir_module(self, ir_module: Any) -> None:
         self._raise_if_finalized()
         text = cgutils.normalize_ir_text(str(ir_module))
-        # LLVM makes x * x of pow(x, 2.0), whose last bit is another one; Python does not.
-        text = text.replace('@"llvm.pow.f64"', '@"envpool_kernel_pow"')
+        for intrinsic, ours in _INSTEAD.items():
+            text = text.replace(f'@"llvm.{intrinsic}.f64"', f'@"envpool_kernel_{ours}"')
         module = llvm.parse_assembly(text)
         module.name = ir_module.name
         module.verify()
@@ -67,6 +68,7 @@ class KernelLibrary(codegen.AOTCodeLibrary):
             return
         self._keep_to_itself()
         self._optimize()
+        self._final_module = llvm.parse_assembly(_single_sines(str(self._final_module)))
         if "@envpool_kernel_alloc(" not in str(self._final_module).replace("declare noalias", ""):
             self._final_module.link_in(llvm.parse_assembly(_NOTHING_TO_EMPTY))
             self._keep_to_itself()
@@ -90,6 +92,36 @@ class KernelLibrary(codegen.AOTCodeLibrary):
             for one in self._final_module.functions
             if one.is_declaration and not one.name.startswith("llvm.") and _named(one.name) in text
         )
+
+
+# LLVM makes x * x of pow(x, 2.0), whose last bit is another one; Python does not. Of the others: runtime.ll.
+_INSTEAD = {"pow": "pow", "sin": "sin", "cos": "cos"}
+_FUNCTION = re.compile(r"^define .*?^}$", re.M | re.S)
+_PAIR = re.compile(r"^  (%\S+) = .*call .*@envpool_kernel_sincos\((.*?double) (\S+)\).*\n", re.M)
+
+
+def _single_sines(text: str) -> str:
+    """A module's text, in which sine and cosine of a number that only one is used of are a call of that."""
+    declared = "".join(
+        f"\ndeclare double @{name}(double)" for name in ("sin", "cos") if f"@{name}(" not in text
+    )
+    return _FUNCTION.sub(lambda function: _single_sines_of(function[0]), text) + declared + "\n"
+
+
+def _single_sines_of(function: str) -> str:
+    for pair, _, number in _PAIR.findall(function):
+        taken = rf"extractvalue {{ double, double }} {re.escape(pair)}, (\d)$"
+        sides = set(re.findall(taken, function, re.M))
+        if len(sides) == 1:
+            name = ("sin", "cos")[int(sides.pop())]
+            function = re.sub(taken, f"call double @{name}(double {number})", function, flags=re.M)
+            function = re.sub(
+                rf"^  {re.escape(pair)} = .*\n",
+                f"  {pair} = bitcast double {number} to double\n",
+                function,
+                flags=re.M,
+            )
+    return function
 
 
 def _named(function: str) -> str:
