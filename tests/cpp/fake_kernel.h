@@ -1,9 +1,11 @@
 // A kernel whose every number can be foretold, and a pool of it that a test drives.
 //
 // Env's observation: its seed, how often it was reset, and its steps in the episode; reward: its action. An
-// episode ends after kLength + seed % 3 steps. Action kRaise fails, and kSlow takes a while.
+// episode ends after kLength + seed % 3 steps. Action kRaise fails, kSlow takes a while, kHang as long as a
+// test wants.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -21,7 +23,9 @@ struct FakeRecord {
 };
 
 inline constexpr int64_t kLength = 3;
-inline constexpr int64_t kRaise = -1, kSlow = -2;
+inline constexpr int64_t kRaise = -1, kSlow = -2, kHang = -3;
+inline std::atomic<bool> hang{false};     // envs stay inside kHang while it is set
+inline std::atomic<bool> hanging{false};  // one does
 inline constexpr int32_t kFakeHook = 4;
 
 inline int32_t fake_seed(unsigned char* state, int64_t seed, void** /*error*/) {
@@ -50,6 +54,10 @@ inline int32_t fake_step(unsigned char* state, const unsigned char* action, unsi
     return kFakeHook;
   }
   if (value == kSlow) std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  while (value == kHang && hang.load()) {
+    hanging = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   ++record->t;
   fake_obs(*record, leaves);
   const auto reward = static_cast<float>(value);

@@ -5,6 +5,7 @@
 
 #include "tests/cpp/check.h"
 #include "tests/cpp/fake_kernel.h"
+#include "tests/cpp/leak_on_purpose.h"
 
 namespace envpool {
 namespace {
@@ -25,6 +26,15 @@ std::string fault_of(const Call& call) {
     return fault.what();
   }
   return "";
+}
+
+template <typename Condition>
+void await(const Condition& condition) {
+  const Deadline deadline = in_milliseconds(check::kPatienceMs);
+  while (!condition()) {
+    CHECK(Clock::now() < deadline);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 // What an env does, played again by hand.
@@ -220,6 +230,22 @@ TEST(ids_are_checked_before_anything_is_sent) {
   CHECK_EQ(driven.recv().size(), 1);
   CHECK(fault_of([&] { driven.recv(); }).find("nothing in flight") != std::string::npos);
   CHECK_EQ(driven.step(1).size(), 4);
+}
+
+TEST(a_hook_that_does_not_return_is_left_behind_and_the_others_are_not) {
+  const LeakOnPurpose leak;
+  DrivenKernelPool driven({.num_envs = 4, .num_threads = 2, .caller_works = false});
+  driven.reset();
+  hang = true;
+  driven.send(Request::kStep, {0}, kHang);
+  driven.pool.begin_recv();
+  await([] { return hanging.load(); });
+  const Deadline start = Clock::now();
+  CHECK(!driven.pool.stop_workers(in_milliseconds(100)));
+  CHECK(Clock::now() - start < std::chrono::seconds(20));
+  hang = false;  // the records must outlive it
+  await([&] { return driven.pool.front_ready(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 TEST(steps_and_episodes_are_counted) {
