@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-NUM_ENVS, STEPS, SEED = 3, 60, 7
+NUM_ENVS, STEPS, SEED = 3, 120, 7
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,11 @@ def data() -> Any:
 
 @pytest.fixture
 def policy(data: Any) -> Any:
+    import torch
     from tianshou.algorithm.modelfree.reinforce import DiscreteActorPolicy
     from tianshou.utils.net.common import Net
 
+    torch.manual_seed(0)  # of all that may be drawn, some balance the pole for longer than the test steps
     space = gymnasium.spaces.Discrete(2)
     return DiscreteActorPolicy(actor=Net(state_shape=(4,), action_shape=2), action_space=space)
 
