@@ -7,8 +7,6 @@ Needs torch: `make test-all`.
 from __future__ import annotations
 
 import importlib
-import re
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from seed_documents import directed, document
 
 torch = pytest.importorskip("torch")
 
@@ -24,8 +23,6 @@ from envpool_wrap.integrations.elegantrl import ElegantRLEnv, ElegantRLVecEnv, b
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[1]
-SEEDS = ROOT.parent / "shared" / "seeds"
-BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|[ \t]*\n)+)", re.M)
 
 NO_ISAAC = "Isaac Gym cannot be installed from PyPI"
 NO_TRAINER = "a trainer is not what a pool of envs brings"
@@ -59,19 +56,15 @@ ISAAC: Changes = [
 ]
 
 
-def run(pattern: str, changes: Changes) -> dict[str, Any]:
+def run(number: str, changes: Changes) -> dict[str, Any]:
     """The names that a document's blocks define."""
-    documents = sorted(SEEDS.glob(pattern))
-    if not documents:
-        pytest.skip(f"the document is not here: no {SEEDS}/{pattern}")
-    found = BLOCK.findall(documents[0].read_text("utf-8"))
-    lines = [line for block in found for line in textwrap.dedent(block).splitlines()]
+    lines = [line for block in directed(document(number)) for line in block.splitlines()]
     for old, new, _ in changes:
         places = [i for i, line in enumerate(lines) if line.strip() == old]
         assert len(places) == 1, f"{old}: {len(places)} times in the document"
         lines[places[0]] = lines[places[0]].replace(old, new)
     names: dict[str, Any] = {"SimpleNamespace": SimpleNamespace}
-    exec(compile("\n".join(lines), documents[0].name, "exec"), names)
+    exec(compile("\n".join(lines), f"document {number}", "exec"), names)
     return names
 
 
@@ -110,7 +103,7 @@ class IsaacOneEnv:
 
 
 def test_the_tutorials_env_is_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = run("000_*.txt", CHASING)
+    names = run("000", CHASING)
     assert names["env_name"] == "Ant"
     documented = SimpleNamespace()
     names["__init__"](documented, dim=3, env_num=6)
@@ -127,7 +120,7 @@ def test_the_tutorials_env_is_the_examples(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_tutorials_arguments_build_envs() -> None:
-    names = run("001_*.txt", ISAAC)
+    names = run("001", ISAAC)
     args, env_args = names["args"], names["env_args"]
     before = dict(env_args)
     with build_env(names["env_func"], env_args) as env:

@@ -6,19 +6,15 @@ with Isaac Gym's contract and Ant's sizes stands in for it.
 
 from __future__ import annotations
 
-import re
 import sys
-import textwrap
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from seed_documents import directed, document
 from simulators import FakeVecTask
 
 pytestmark = pytest.mark.integration
-
-SEEDS = Path(__file__).resolve().parents[2] / "shared" / "seeds"
 
 # (old line, new line, reason)
 PORTED = [
@@ -48,12 +44,7 @@ NOT_RUN = {
 
 def blocks(number: str) -> list[str]:
     """The Python blocks of a document about Isaac Gym."""
-    documents = sorted(SEEDS.glob(f"{number}_*.txt"))
-    if not documents:
-        pytest.skip(f"the document is not here: no {SEEDS}/{number}_*.txt")
-    text = documents[0].read_text("utf-8")
-    found = re.findall(r"^\.\. code-block:: python\n\n((?:(?: {4}.*)?\n)+)", text, re.M)
-    return [textwrap.dedent(block) for block in found]
+    return directed(document(number))
 
 
 def ported(block: str) -> str:

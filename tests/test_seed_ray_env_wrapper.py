@@ -6,17 +6,16 @@ The document's code is run too, where it lies beside this project. Needs the ext
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 from ray_envs import Camera, Toy, quietly
+from seed_documents import document, fenced
 
 from envpool_protocol.errors import ActionError, EnvError, SpecError, WorkerDied
 
@@ -26,7 +25,6 @@ with quietly():
     from envpool_wrap.integrations.ray import WrapperRayVecEnv
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_ray")]
-SEEDS = Path(__file__).resolve().parents[2] / "shared" / "seeds"
 ACTIONS = np.arange(6) % 5
 
 
@@ -203,11 +201,7 @@ PORT = [
 
 
 def test_the_documents_code_runs() -> None:
-    documents = sorted(SEEDS.glob("003_*.txt"))
-    if not documents:
-        pytest.skip(f"the document is not here: no {SEEDS}/003_*.txt")
-    fence = re.compile(r"^`{3,4}python\n(.*?)^`{3,4}", re.M | re.S)
-    blocks = fence.findall(documents[0].read_text("utf-8"))
+    blocks = fenced(document("003"))
     code = [block for block in blocks if not block.startswith(("[[", "(array"))]  # the others are output
     assert len(code) == 4
     for old, new, _ in PORT:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import re
-from pathlib import Path
 
 import pytest
 from newcomer import Newcomer
-
-SEEDS = Path(__file__).resolve().parents[2] / "shared" / "seeds"
+from seed_documents import document, fenced
 
 
 @pytest.fixture
 def blocks() -> list[str]:
     """The Python blocks of the document, which is not part of this project."""
-    documents = sorted(SEEDS.glob("002_*.txt"))
-    if not documents:
-        pytest.skip(f"the document is not here: no {SEEDS}/002_*.txt")
+    found = fenced(document("002"))
     if importlib.util.find_spec("gym") is None:
         pytest.skip("old gym is not installed")
-    return re.findall(r"^```python\n(.*?)^```", documents[0].read_text("utf-8"), re.M | re.S)
+    return found
 
 
 def test_both_files_run_as_printed(blocks: list[str], user: Newcomer) -> None:

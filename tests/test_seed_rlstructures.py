@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
+from seed_documents import directed, document
 
 pytestmark = pytest.mark.integration
-
-SEEDS = Path(__file__).resolve().parents[2] / "shared" / "seeds"
 
 # (line of the document, what runs instead, reason). Every other line runs as printed.
 PORT = [
@@ -38,20 +34,17 @@ NOT_RUN: list[tuple[str, str]] = []  # (line, reason): there is no trainer on th
 @pytest.fixture
 def blocks() -> list[str]:
     """The page's blocks, ported: the class, GymEnv, GymInfEnv, one step, and the loop."""
-    documents = sorted(SEEDS.glob("004_*.txt"))
-    if not documents:
-        pytest.skip(f"the document is not here: no {SEEDS}/004_*.txt")
+    text = document("004")
     pytest.importorskip("torch")
     with warnings.catch_warnings():  # what gym says while it is imported is not ours
         warnings.simplefilter("ignore")
         pytest.importorskip("gym")
-    text = documents[0].read_text("utf-8")
     for old, new, _ in PORT:
         assert text.count(old) == 1, f"the document has not one {old!r}"
         text = text.replace(old, new)
-    cut = re.findall(r"^\.\. code-block:: python\n((?:(?: {4}.*)?\n)+)", f"{text}\n", re.M)
+    cut = directed(text)
     assert len(cut) == 5
-    return [textwrap.dedent(block) for block in cut]
+    return cut
 
 
 def run(blocks: list[str], names: dict[str, Any]) -> dict[str, Any]:
