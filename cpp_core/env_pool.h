@@ -59,6 +59,8 @@ class EnvPool {
   // See flight.h.
   void check_idle(const int32_t* envs, size_t count) { flight_.check_idle(envs, count); }
   void check_room() const { flight_.check_room(); }
+  void refuse_in_flight(const std::vector<int32_t>& envs) const { flight_.refuse_in_flight(envs); }
+  void refuse_pending() const { flight_.refuse_pending(); }
 
   // Throws kActionError when one of these idle envs must be reset, and nothing does it but the caller.
   void check_begun(const int32_t* envs, size_t count) const {

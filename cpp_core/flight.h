@@ -70,6 +70,23 @@ class Flight {
     if (marked < count) throw Fault(FaultKind::kActionError, what_is_wrong(envs, marked));
   }
 
+  // Throws kPendingCallError when one of these envs is in flight. Ids that are none are check_idle()'s
+  // affair.
+  void refuse_in_flight(const std::vector<int32_t>& envs) const {
+    for (const int32_t env : envs) {
+      if (env < 0 || static_cast<uint32_t>(env) >= num_envs() || !has(static_cast<uint32_t>(env))) continue;
+      throw Fault(FaultKind::kPendingCallError,
+                  "env " + std::to_string(env) + " is in flight; recv() its result first");
+    }
+  }
+
+  // Throws kPendingCallError when a synchronous pool has a batch that was sent and not received.
+  void refuse_pending() const {
+    if (batches.empty() || is_async()) return;
+    throw Fault(FaultKind::kPendingCallError,
+                std::to_string(batches.size()) + " sent batch(es) not received yet; recv() first");
+  }
+
   // Throws kPendingCallError when no more batches may be in flight.
   void check_room() const {
     if (!is_async() && !ring_->has_room()) throw_too_many_pending();

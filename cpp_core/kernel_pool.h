@@ -38,7 +38,6 @@ class KernelPool {
   bool has_workers() const { return options_.num_threads > 0; }
   uint32_t num_in_flight() const { return flight_.num_in_flight(); }
   size_t num_pending_batches() const { return flight_.batches.size(); }
-  bool in_flight(uint32_t env) const { return flight_.has(env); }
   const std::shared_ptr<BatchRing>& ring() const { return flight_.ring(); }
   Arena& arena() const { return engine_->arena; }
   KernelEngine& engine() const { return *engine_; }
@@ -52,6 +51,8 @@ class KernelPool {
     }
   }
   void check_room() const { flight_.check_room(); }
+  void refuse_in_flight(const std::vector<int32_t>& envs) const { flight_.refuse_in_flight(envs); }
+  void refuse_pending() const { flight_.refuse_pending(); }
 
   // Throws kActionError when one of these idle envs must be reset, and nothing does it but the caller.
   void check_begun(const int32_t* envs, uint32_t count) const {
@@ -82,8 +83,7 @@ class KernelPool {
     if (worth_sharing(count)) {
       share(request, envs, count, block);
     } else {
-      cut(request, envs, count, block, run_length(count, 1),
-          [this](uint32_t, const Order& run) { own_.push_back(run); });
+      keep(request, envs, count, block);
     }
   }
 
@@ -173,36 +173,40 @@ class KernelPool {
   }
   uint32_t batch_size() const { return arena().layout().batch_size; }
 
-  // Each env to the queue that it always goes to.
+  static uint32_t env_at(const int32_t* envs, uint32_t place) {
+    return envs == nullptr ? place : static_cast<uint32_t>(envs[place]);
+  }
+
+  // For the caller alone.
+  void keep(Request request, const int32_t* envs, uint32_t count, uint32_t block) {
+    const uint32_t length = run_length(count, 1);
+    for (uint32_t first = 0; first < count; first += length) {
+      own_.push_back({env_at(envs, first), request, block, first, std::min(length, count - first)});
+    }
+  }
+
+  // Each env to the queue that it always goes to: a run ends where the envs of another begin.
   void share(Request request, const int32_t* envs, uint32_t count, uint32_t block) {
-    cut(request, envs, count, block, run_length(count, num_queues()),
-        [this](uint32_t queue, const Order& run) { due_of_queue_[queue].push_back(run); });
+    const Layout& layout = arena().layout();
+    const uint32_t length = run_length(count, num_queues());
+    for (uint32_t first = 0, last = 0; first < count; first = last) {
+      const uint32_t env = env_at(envs, first);
+      const uint32_t queue = layout.queue_of(env);
+      const uint32_t begin = layout.first_env(queue), end = layout.first_env(queue + 1);
+      const uint32_t most = std::min(count, first + length);
+      if (envs == nullptr) {
+        last = std::min(most, end);
+      } else {
+        const auto same = [&](int32_t id) { return static_cast<uint32_t>(id) - begin < end - begin; };
+        last = static_cast<uint32_t>(std::find_if_not(envs + first, envs + most, same) - envs);
+      }
+      due_of_queue_[queue].push_back({env, request, block, first, last - first});
+    }
     // The caller's own last: the others are awake by the time it starts to work.
     for (uint32_t queue = num_queues(); queue-- > 0;) {
       std::vector<Order>& due = due_of_queue_[queue];
       if (!due.empty()) arena().queue(queue).push(due.data(), due.size());
       due.clear();
-    }
-  }
-
-  // Cuts a batch into runs of at most `length` rows, of envs of one queue each.
-  template <typename Each>
-  void cut(Request request, const int32_t* envs, uint32_t count, uint32_t block, uint32_t length,
-           const Each& each) const {
-    const Layout& layout = arena().layout();
-    for (uint32_t first = 0; first < count;) {
-      const uint32_t env = envs == nullptr ? first : static_cast<uint32_t>(envs[first]);
-      const uint32_t queue = layout.queue_of(env);
-      const uint32_t begin = layout.first_env(queue), end = layout.first_env(queue + 1);
-      uint32_t last = first + 1;
-      if (envs == nullptr) {
-        last = std::min(first + length, end);
-      } else {
-        const auto same = [&](int32_t id) { return static_cast<uint32_t>(id) - begin < end - begin; };
-        while (last < count && last - first < length && same(envs[last])) ++last;
-      }
-      each(queue, Order{env, request, block, first, last - first});
-      first = last;
     }
   }
 

@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "cpp_core/batch_ring.h"
-#include "cpp_core/env_pool.h"
 #include "cpp_core/forks.h"
 #include "cpp_core/py_numpy.h"
+#include "cpp_core/py_stats.h"
 
 namespace envpool {
 
@@ -68,28 +68,32 @@ class Lent {
   const uint32_t generation_ = Forks::counts().generation;
 };
 
-// The batch as a tuple of arrays, one per leaf of the view, with room for `extra` more items.
-// Sets *copied when the arrays are private copies; the block is free again then.
+// The batch as a tuple of arrays, one per leaf of the view, and `extra` as its last item. When the arrays are
+// private copies, the block is free again.
 inline py::tuple hand_out(const std::shared_ptr<BatchRing>& ring, const ReadyBatch& batch, const View& view,
-                          size_t extra, bool* copied) {
+                          py::object extra, CallerCounts* counts) {
   const Layout& layout = ring->arena().layout();
   auto lent = std::make_unique<Lent>(ring, batch.block);  // lets the block go, however this ends
-  *copied = !ring->try_hold(batch.block);
+  const bool copied = !ring->try_hold(batch.block);
   py::object base;
-  if (!*copied) base = Lent::capsule(std::move(lent));
-  py::tuple arrays(view.leaves.size() + extra);
+  if (!copied) base = Lent::capsule(std::move(lent));
+  py::tuple arrays(view.leaves.size() + 1);
   for (size_t i = 0; i < view.leaves.size(); ++i) {
     const EnvpoolLeaf& leaf = layout.state[view.leaves[i]];
     std::byte* data = ring->arena().block(batch.block) + layout.leaf_offsets[view.leaves[i]];
-    PyObject* array = new_array(leaf, batch.rows, *copied ? nullptr : data);
+    PyObject* array = new_array(leaf, batch.rows, copied ? nullptr : data);
     if (array == nullptr) throw py::error_already_set();
     PyTuple_SET_ITEM(arrays.ptr(), static_cast<Py_ssize_t>(i), array);
-    if (*copied) {
+    if (copied) {
       std::memcpy(PyArray_DATA(as_ndarray(array)), data, batch.rows * static_cast<size_t>(leaf.nbytes));
     } else if (PyArray_SetBaseObject(as_ndarray(array), py::object(base).release().ptr()) < 0) {
       throw py::error_already_set();
     }
   }
+  PyTuple_SET_ITEM(arrays.ptr(), static_cast<Py_ssize_t>(view.leaves.size()), extra.release().ptr());
+  counts->private_copies += copied ? 1 : 0;
+  ++counts->batches;
+  counts->rows += batch.rows;
   return arrays;
 }
 

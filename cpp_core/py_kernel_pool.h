@@ -64,10 +64,7 @@ class PyKernelPool {
   // As `_core.Pool`'s.
   void refuse_pending() {
     life_.refuse_fork();
-    if (pool_.num_pending_batches() > 0 && !pool_.is_async()) {
-      throw Fault(FaultKind::kPendingCallError, std::to_string(pool_.num_pending_batches()) +
-                                                    " sent batch(es) not received yet; recv() first");
-    }
+    pool_.refuse_pending();
   }
   py::tuple step(const py::tuple& actions, const py::object& env_id, const View& view,
                  std::optional<double> timeout) {
@@ -99,13 +96,7 @@ class PyKernelPool {
     drive(timeout);
     const ReadyBatch batch = pool_.take_front();
     py::object extra = batch.failed ? failures_of(batch) : py::none();
-    bool copied = false;
-    py::tuple arrays = hand_out(pool_.ring(), batch, view, 1, &copied);
-    counts_.private_copies += copied ? 1 : 0;
-    ++counts_.batches;
-    counts_.rows += batch.rows;
-    PyTuple_SET_ITEM(arrays.ptr(), PyTuple_GET_SIZE(arrays.ptr()) - 1, extra.release().ptr());
-    return arrays;
+    return hand_out(pool_.ring(), batch, view, std::move(extra), &counts_);
   }
 
   // False: a hook did not return in time, and its thread was left behind.
@@ -132,12 +123,7 @@ class PyKernelPool {
   // The ids, of idle envs. Throws kPendingCallError for others.
   std::vector<int32_t> idle(const py::object& env_id) {
     const Inside inside(&life_);
-    for (const int32_t env : env_id.is_none() ? all_envs_ : read_env_ids(env_id)) {
-      if (env < 0 || static_cast<uint32_t>(env) >= layout().num_envs) continue;
-      if (!pool_.in_flight(static_cast<uint32_t>(env))) continue;
-      throw Fault(FaultKind::kPendingCallError,
-                  "env " + std::to_string(env) + " is in flight; recv() its result first");
-    }
+    pool_.refuse_in_flight(env_id.is_none() ? all_envs_ : read_env_ids(env_id));
     return idle_envs(env_id).envs;
   }
 

@@ -88,10 +88,7 @@ class PyPool {
   // Throws kPendingCallError when a synchronous pool has a batch that was sent and not received.
   void refuse_pending() {
     life_.refuse_fork();
-    if (pool_.num_pending_batches() > 0 && !pool_.is_async()) {
-      throw Fault(FaultKind::kPendingCallError, std::to_string(pool_.num_pending_batches()) +
-                                                    " sent batch(es) not received yet; recv() first");
-    }
+    pool_.refuse_pending();
   }
 
   // send and recv in one call. In a synchronous pool what is pending must be received first: the batch that
@@ -127,25 +124,13 @@ class PyPool {
     const ReadyBatch batch = pool_.take_front();
     // The envs are idle now and keep what they left; the block may be copied and freed below.
     py::object extra = batch.failed || batch.infos ? leftovers_.of_batch(batch) : py::none();
-    bool copied = false;
-    py::tuple arrays = hand_out(pool_.ring(), batch, view, 1, &copied);
-    counts_.private_copies += copied ? 1 : 0;
-    ++counts_.batches;
-    counts_.rows += batch.rows;
-    PyTuple_SET_ITEM(arrays.ptr(), PyTuple_GET_SIZE(arrays.ptr()) - 1, extra.release().ptr());
-    return arrays;
+    return hand_out(pool_.ring(), batch, view, std::move(extra), &counts_);
   }
 
   // Calls `function(env)` for idle envs, on the worker of each. (results, failures), in the order of the ids.
   py::tuple apply(const py::object& function, const py::object& env_id) {
     const Inside inside(&life_);
-    for (const int32_t env : chosen_envs(env_id)) {
-      if (env >= 0 && static_cast<uint32_t>(env) < layout().num_envs &&
-          pool_.in_flight(static_cast<uint32_t>(env))) {
-        throw Fault(FaultKind::kPendingCallError,
-                    "env " + std::to_string(env) + " is in flight; recv() its result first");
-      }
-    }
+    pool_.refuse_in_flight(chosen_envs(env_id));
     return errands_.apply(function, idle_envs(env_id));
   }
 
