@@ -20,7 +20,18 @@ def open_engine(
         ConfigError: settings that exclude each other.
         EnvError, WorkerDied, PoolError: see `open_core`.
     """
-    compiled = kernels.are_wanted(module, config, description.spec.name)
-    placement = place(config, lambda: pickled(factory), compiled)
+    placement, compiled = choose(factory, description, module, config)
     opener = kernels.open_kernel if compiled else open_core
     return placement, opener(factory, description, module, config, placement)
+
+
+def choose(
+    factory: Factory, description: Description, module: ModuleType, config: PoolConfig
+) -> tuple[Placement, bool]:
+    """Where the workers of a pool would run, and whether they would run compiled hooks.
+
+    Raises:
+        ConfigError: settings that exclude each other.
+    """
+    compiled = kernels.are_wanted(module, config, description.spec.name)
+    return place(config, lambda: pickled(factory), compiled), compiled

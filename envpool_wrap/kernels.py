@@ -178,7 +178,8 @@ def open_kernel(
     factory: Factory, description: Description, module: ModuleType, config: PoolConfig, placement: Placement
 ) -> OpenCore:
     """The engine's pool of compiled envs, each filled and seeded. Raises EnvError: a constructor raised."""
+    seeds = seeds_of(config.seed, config.num_envs)  # before anything is built
     core = KernelCore(factory, module, config, placement)
-    for env, seed in enumerate(seeds_of(config.seed, config.num_envs)):
+    for env, seed in enumerate(seeds):
         core.set_seed(env, seed)
     return OpenCore(core, None)

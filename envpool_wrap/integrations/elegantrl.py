@@ -19,12 +19,14 @@ from envpool_wrap.faces.gym import GymPool
 from envpool_wrap.faces.gymnasium import GymnasiumPool
 from envpool_wrap.imports import needs
 from envpool_wrap.integrations.elegantrl_args import EnvArgs
-from envpool_wrap.integrations.elegantrl_batch import checked_actions, from_elegantrl, known_device
+from envpool_wrap.integrations.elegantrl_batch import checked_actions, from_elegantrl
 from envpool_wrap.integrations.elegantrl_face import ElegantRLFace, closed_on_error
 from envpool_wrap.pool import Pool
 
 with needs("elegantrl"):
     import torch
+
+    from envpool_wrap.integrations.devices import known_device
 
 __all__ = ["ElegantRLEnv", "ElegantRLVecEnv", "build_env", "from_elegantrl"]
 

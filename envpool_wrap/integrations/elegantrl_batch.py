@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envpool_protocol.errors import ActionError, ConfigError, ProtocolError
+from envpool_protocol.errors import ActionError, ProtocolError
 from envpool_wrap.imports import needs
 from envpool_wrap.integrations.elegantrl_args import Dims, size_of
 
 with needs("elegantrl"):
     import torch
+
+    from envpool_wrap.integrations.devices import known_device
 
 
 def from_elegantrl(env: Any) -> Any:
@@ -147,15 +149,3 @@ def checked_actions(actions: Any, shape: Any, discrete: bool, device: Any) -> An
     if discrete and actions.is_floating_point():
         raise ActionError(f"actions: {actions.dtype} for envs with discrete actions; expected ints")
     return actions
-
-
-def known_device(device: Any) -> Any:
-    """The torch.device, with its number.
-
-    Raises:
-        ConfigError: there is none of that name here.
-    """
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ConfigError(f"device={device!r}: {str(error).splitlines()[0]}") from error

@@ -32,6 +32,7 @@ from envpool_wrap.integrations.columns import action_column, columns_of
 with needs("rlstructures"):
     import torch
 
+    from envpool_wrap.integrations.devices import known_device
     from envpool_wrap.integrations.dict_tensor import DictTensor
 
 __all__ = ["DictTensor", "GymEnv", "GymEnvInf", "GymInfEnv", "VecEnv"]
@@ -69,7 +70,7 @@ class VecEnv:
 
     def __init__(self, pool: Any, *, device: Any = "cpu", infinite: bool | None = None) -> None:
         self.infinite = _check_pool(pool, infinite)
-        self.pool, self._device = pool, _checked_device(device)
+        self.pool, self._device = pool, known_device(device)
         self._tensor = torch.from_numpy if self._device.type == "cpu" else self._moved
         self.observation_space = pool.spec.gymnasium_observation_space
         self.action_space = pool.spec.gymnasium_action_space
@@ -337,14 +338,6 @@ def _check_pool(pool: Any, infinite: bool | None) -> bool:
     if (mode := config["autoreset_mode"]) not in wanted:
         raise ConfigError(f"autoreset_mode={mode!r}: make the pool with {' or '.join(map(repr, wanted))}")
     return bool(mode == "same_step")
-
-
-def _checked_device(device: Any) -> Any:
-    """Raises ConfigError for a device that is not there, now and not at the first reset."""
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ConfigError(f"device={device!r}: {error}") from error
 
 
 def _filled(array: Any, mask: Any, value: Any) -> Any:

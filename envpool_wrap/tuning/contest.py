@@ -12,10 +12,9 @@ from typing import Any
 
 from envpool_protocol.errors import EnvPoolError
 from envpool_protocol.spaces import space_from_description
-from envpool_wrap.backends import place
 from envpool_wrap.config import PoolConfig
-from envpool_wrap.core import env_factory, pickled
-from envpool_wrap.kernels import are_wanted
+from envpool_wrap.core import env_factory
+from envpool_wrap.engines import choose
 from envpool_wrap.registry import Generated, face_of
 from envpool_wrap.tuning.actions import batch, sampled
 from envpool_wrap.tuning.loop import Loop
@@ -45,8 +44,7 @@ def auto_of(env: Generated, settings: Settings, num_envs: int) -> tuple[dict[str
     """What `backend="auto"` chooses for so many envs, as settings, and why."""
     config = config_of({**settings, "backend": "auto"}, num_envs)
     factory = env_factory(env.source, env.description, config)
-    compiled = are_wanted(env.module, config, env.description.spec.name)
-    placement = place(config, lambda: pickled(factory), compiled)
+    placement, _ = choose(factory, env.description, env.module, config)
     workers = {} if placement.backend == "inline" else {"num_threads": placement.workers}
     return {"backend": placement.backend, **workers}, placement.why
 
