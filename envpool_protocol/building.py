@@ -52,7 +52,7 @@ def build(
 
     Raises:
         BuildError: no compiler, or it refused the sources, which are kept in `failed/`; a hook that does
-            not compile.
+            not compile; a folder that cannot be written.
         ImportError: there are hooks to compile, and no Numba.
     """
     import filelock
@@ -65,9 +65,8 @@ def build(
     module = folder / compiler.extension_name(generator.module_name(name))
     if module.exists() and not force:
         return module, key, True
-    locks = records.home() / "locks"
-    for needed in (modules, locks):
-        needed.mkdir(parents=True, exist_ok=True)
+    records.writable(modules)
+    locks = records.writable(records.home() / "locks")
     lock = filelock.FileLock(locks / f"{name}-{key}.lock", timeout=compiler.BUILD_DEADLINE)
     try:
         with lock:

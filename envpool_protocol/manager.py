@@ -184,7 +184,7 @@ class CppWrapperGenerator:
 
         Raises:
             BuildError: there is no compiler (the message names the package), or it refused the sources; a
-                hook that does not compile.
+                hook that does not compile; the home folder, or `output_dir`, cannot be written.
             ImportError: hooks are to be compiled, and there is no Numba.
             ProtocolError, SpecError, RegistrationError: see `register_env`.
         """

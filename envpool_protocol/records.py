@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from envpool_protocol.errors import BuildError
+
 FORMAT = 1
 GROUP = "envpool_wrap.envs"  # of entry points: task id = the package whose folder holds the record
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError)
@@ -98,6 +100,22 @@ def home() -> Path:
     return Path(base).expanduser().absolute() / str(sysconfig.get_config_var("SOABI"))
 
 
+def writable(folder: Path) -> Path:
+    """The folder, made if it is not there.
+
+    Raises:
+        BuildError: nothing can be written into it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise BuildError(
+            f"nothing can be written into {folder} ({error}); set ENVPOOL_WRAP_HOME to a folder of yours"
+        ) from error
+
+
 def _path(task_id: str) -> Path:
     return home() / "records" / f"{task_id}.json"
 
@@ -160,6 +178,8 @@ def read_installed(path: Path) -> Record:
 
 
 def _read(path: Path) -> Record:
+    if path.exists() and not path.is_file():
+        raise ValueError("expected a file")  # to open a pipe would wait for its writer
     values = json.loads(path.read_text("utf-8"))
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise ValueError(f"expected format {FORMAT}")
@@ -175,17 +195,32 @@ def text_of(record: Record) -> str:
 
 
 def save(record: Record) -> None:
-    """Put `record` in place of whatever is there under its task id."""
+    """Put `record` in place of whatever is there under its task id, unless that says the same.
+
+    Raises:
+        BuildError: nothing can be written there.
+    """
     path = _path(record.task_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if not _holds(path, record):
+        _replace(path, text_of(record))
+    for listener in on_save:
+        listener(record.task_id)
+
+
+def _holds(path: Path, record: Record) -> bool:
+    try:
+        return _read(path) == record
+    except _UNREADABLE:
+        return False
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=writable(path.parent), prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text_of(record))
+            file.write(text)
         os.chmod(temporary, 0o644)  # mkstemp's files are private
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    for listener in on_save:
-        listener(record.task_id)

@@ -241,15 +241,23 @@ _VARIANT = (
 
 
 def _env_kwargs(config: PoolConfig) -> Callable[[int], Mapping[str, Any]]:
+    """`f(env_id)`: the constructor arguments of that env."""
     given = config.env_kwargs
     if given is None:
         return lambda env_id: {}
     if isinstance(given, Mapping):
         return lambda env_id: given
     if callable(given):
-        return given  # type: ignore[no-any-return]
+        return lambda env_id: _as_arguments(given(env_id), env_id)
     if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == config.num_envs:
-        return lambda env_id: given[env_id]
+        each = [_as_arguments(one, env_id) for env_id, one in enumerate(given)]
+        return lambda env_id: each[env_id]
     size = f"a list of {len(given)}" if isinstance(given, Sequence) else repr(given)
     expected = f"a dict for all, a list of {config.num_envs} dicts, or f(env_id) -> dict"
     raise ConfigError(f"env_kwargs is {size}; expected {expected}")
+
+
+def _as_arguments(given: Any, env_id: int) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"env_kwargs of env {env_id} is {given!r}; expected a dict")
+    return given

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
@@ -192,6 +192,8 @@ class Pool:
     ) -> list[dict[str, Any] | None] | None:
         if isinstance(options, Mapping) and options and not any(isinstance(key, str) for key in options):
             options = self._by_env_id("options", options, ids)
+        if not isinstance(options, Iterable) or isinstance(options, str):
+            raise ActionError(f"options={options!r}: expected a dict, or a list with one dict per env")
         each = [options] * count if isinstance(options, Mapping) else list(options)
         if len(each) != count:
             raise ActionError(f"options is a list of {len(each)} for {count} envs; expected one dict per env")

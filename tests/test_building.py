@@ -288,6 +288,17 @@ def test_refused_sources_are_kept_with_the_compilers_words_and_nothing_else_is(
     assert user.run(user.write("again.py", MY_ENV, GENERATE)) in (COMPILED, CACHED)
 
 
+def test_home_that_cannot_be_written_is_named_with_the_way_out_before_anything_is_compiled(
+    cold_user: Newcomer,
+) -> None:
+    cold_user.write("my_env.py", MY_ENV, GENERATE)
+    cold_user.write("file")
+    cold_user.environ["ENVPOOL_WRAP_HOME"] = home = str(cold_user.folder / "file" / "home")
+    error = cold_user.fail("my_env.py").splitlines()[-1]
+    assert "BuildError: nothing can be written into" in error and home in error
+    assert "set ENVPOOL_WRAP_HOME" in error and cold_user.builds == 0
+
+
 def test_builder_that_never_ends_does_not_hold_the_others_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
@@ -93,11 +94,14 @@ def test_an_old_interpreter_alone_is_told_what_to_install(check, empty_path, mon
     assert "make PYTHON=python3.11" in lines
 
 
+@pytest.mark.parametrize("found", [None, ModuleSpec("left", None)], ids=["nothing", "an empty folder"])
 @pytest.mark.parametrize("absent", ["venv", "ensurepip"])
-def test_no_venv(check, monkeypatch, absent):
+def test_no_venv(check, monkeypatch, absent, found):
     monkeypatch.setattr(check, "version", lambda: (3, 12))
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == absent else find_spec(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: found if name == absent else find_spec(name)
+    )
     (lines,) = check.missing_python()
     assert "apt-get install python3.12-venv" in lines
 
@@ -125,3 +129,15 @@ def test_make_alone_is_not_an_error(check, empty_path, monkeypatch, capsys):
     assert check.main() == 0
     assert shutil.which("make") is None
     assert "Handy, not needed: make" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["demo", "test"])
+def test_make_checks_before_it_makes_or_downloads_anything(word, tmp_path):
+    for name in ("Makefile", "tools", "pyproject.toml", "CMakeLists.txt", "constraints.txt", "cpp_core"):
+        (tmp_path / name).symlink_to(SCRIPT.parents[1] / name)
+    command = ["make", "--no-print-directory", f"PYTHON={sys.executable}", word]
+    environment = {**os.environ, "CXX": "no-such-compiler"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stdout.startswith("Missing: C++ compiler (CXX=no-such-compiler is not there)\n")
+    assert not (tmp_path / ".venv").exists()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from envpool_protocol.errors import ConfigError, EnvPoolError
+from envpool_protocol.errors import ConfigError, EnvError, EnvPoolError
 from envpool_wrap.config import PoolConfig, seeds_of
 
 
@@ -142,11 +142,17 @@ def test_a_seed_list_of_the_wrong_length_builds_the_pool(make: Any) -> None:
         ([{}], "env_kwargs is a list of 1; expected"),
         (3, "env_kwargs is 3"),
         ("ab", "env_kwargs is a list of 2"),
+        ([{}, None], "env_kwargs of env 1 is None; expected a dict"),
     ],
 )
 def test_bad_env_kwargs_build_the_pool(make: Any, given: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(envs.Counting, num_envs=2, env_kwargs=given)
+
+
+def test_a_function_without_arguments_for_an_env_blames_the_env(make: Any, backend: str) -> None:
+    with pytest.raises(EnvError, match="env 1: __init__ raised ConfigError: env_kwargs of env 1 is 3; expe"):
+        make(envs.Counting, num_envs=2, backend=backend, env_kwargs=lambda env_id: 3 if env_id else {})
 
 
 def test_env_kwargs_are_copied_on_their_way_to_the_env(make: Any) -> None:

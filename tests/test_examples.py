@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,6 +46,23 @@ def test_demo_prints_both_rates_for_both_envs_in_both_modes(tmp_path: Path, home
                 line for line in said.splitlines() if line.startswith(f"{task}, {mode}, 16 envs, 1000")
             )
             assert "steps/s; plain loop" in line and "ratio" in line
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_demo_shows_a_bar_on_a_terminal_and_plain_lines_elsewhere(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(writer, "w") as stdout, monkeypatch.context() as patch:
+        demo = importlib.import_module("demo")
+        patch.setattr(sys, "stdout", stdout)
+        with demo.progress("compiling it", total=4) as advance:
+            advance(2)
+    said = os.read(reader, 65536).decode()
+    os.close(reader)
+    assert ("━" in said and "\x1b[" in said) if terminal else said == "compiling it ...\n"
 
 
 @pytest.mark.integration

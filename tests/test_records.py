@@ -50,6 +50,16 @@ def test_later_record_replaces_the_earlier_one_and_leaves_no_other_file(folder: 
     assert loaded is not None and loaded.key == "2"
 
 
+def test_record_that_is_there_already_is_not_written_again(folder: Path) -> None:
+    """An image's home may be read-only, and its scripts generate what is cached."""
+    records.save(record())
+    before = (folder / "Counting_wrap.json").stat()
+    records.save(record())
+    assert (folder / "Counting_wrap.json").stat() == before
+    records.save(replace(record(), key="2"))
+    assert (folder / "Counting_wrap.json").stat().st_ino != before.st_ino
+
+
 def test_record_may_be_read_by_whoever_may_read_the_module(folder: Path) -> None:
     """An image is built by root and run by somebody else."""
     records.save(record())
@@ -136,9 +146,11 @@ def test_foreign_files_and_folders_are_left_alone(folder: Path) -> None:
     assert len(list(folder.iterdir())) == 4
 
 
-def test_folder_named_like_a_record_is_skipped(folder: Path) -> None:
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+@pytest.mark.timeout(20)  # nobody writes into the pipe
+def test_what_is_no_file_but_named_like_a_record_is_skipped(folder: Path, make: Any) -> None:
     records.save(record())
-    (folder / "Folder_wrap.json").mkdir()
+    make(folder / "Odd_wrap.json")
     with pytest.warns(UserWarning, match="not a readable record"):
         assert envpool_wrap.list_all_envs() == ["Counting_wrap"]
 

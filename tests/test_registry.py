@@ -67,10 +67,12 @@ def test_listing_imports_somebodys_code(task_id: Any) -> None:
     assert imported == "False"
 
 
-def test_importing_the_package_imports_a_framework() -> None:
-    heavy = "torch jax ray gym gymnasium jinja2 pybind11 dm_env"
-    code = "import sys, envpool_wrap; print([m for m in {!r}.split() if m in sys.modules])"
-    assert python(code.format(heavy)) == "[]"
+def test_importing_the_package_imports_a_framework_or_much_else() -> None:
+    """Which is what takes time: after NumPy, a handful of modules, and none of anybody else's."""
+    code = "import sys, numpy; before = set(sys.modules); import envpool_wrap; print(*set(sys.modules) - before)"
+    added = python(code).split()
+    assert {name.partition(".")[0] for name in added} - set(sys.stdlib_module_names) == {"envpool_wrap"}
+    assert len(added) < 12
 
 
 def test_a_second_interpreter_cannot_make_the_pool(task_id: Any) -> None:

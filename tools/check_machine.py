@@ -60,7 +60,9 @@ def has_headers():
 
 
 def has_venv():
-    return all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
+    """Whether both have their files: a folder that a removed package has left is found, too, but has no origin."""
+    specs = [importlib.util.find_spec(name) for name in ("venv", "ensurepip")]
+    return all(spec and spec.origin for spec in specs)
 
 
 def compiler():
