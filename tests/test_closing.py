@@ -48,6 +48,38 @@ def test_close_misses_an_env_or_closes_one_twice(
     assert sorted(journal.ids) == [0, 1, 2, 3, 4]
 
 
+def test_other_threads_stand_still_while_envs_are_built_or_closed(
+    name: str, apart: Any, tmp_path: Path
+) -> None:
+    """Each env asks, and another thread of the caller's interpreter has to answer."""
+
+    class Question:
+        def __init__(self, what: str) -> None:
+            self.asked, self.answered = tmp_path / f"{what} asked", tmp_path / f"{what} answered"
+
+        def add(self, env_id: int) -> None:
+            self.asked.touch()
+            deadline = time.monotonic() + 4
+            while not self.answered.exists():
+                assert time.monotonic() < deadline, "nobody answers"
+                time.sleep(0.005)
+
+    built, closed = Question("built"), Question("closed")
+
+    def answer() -> None:
+        for question in (built, closed):
+            while not question.asked.exists():
+                time.sleep(0.005)
+            question.answered.touch()
+
+    def arguments(env_id: int) -> dict[str, Any]:
+        built.add(env_id)
+        return {"closes": closed}
+
+    threading.Thread(target=answer, daemon=True).start()
+    envpool_wrap.make(name, "gym", num_envs=2, env_kwargs=arguments, **apart).close()
+
+
 def test_leaving_the_with_block_leaves_the_pool_open(
     name: str, backend: str, journal: Journal, kwargs: Any
 ) -> None:

@@ -69,8 +69,8 @@ def test_listing_imports_somebodys_code(task_id: Any) -> None:
 
 def test_importing_the_package_imports_a_framework_or_much_else() -> None:
     """Which is what takes time: after NumPy, a handful of modules, and none of anybody else's."""
-    code = "import sys, numpy; before = set(sys.modules); import envpool_wrap; print(*set(sys.modules) - before)"
-    added = python(code).split()
+    before = "import sys, numpy; before = set(sys.modules)"
+    added = python(f"{before}; import envpool_wrap; print(*set(sys.modules) - before)").split()
     assert {name.partition(".")[0] for name in added} - set(sys.stdlib_module_names) == {"envpool_wrap"}
     assert len(added) < 12
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from envs import Counting, Pole, Telling
+
+import envpool_wrap
 
 pytestmark = pytest.mark.integration
 
@@ -37,6 +41,20 @@ def test_stock_wrapper_takes_a_pool_and_sees_its_numbers(wrapper: Any, make: Cal
         cycle = torch.tensor([*range(1, 3 + i), 0], dtype=t.dtype)
         assert torch.equal(t[i], cycle.repeat(20)[:20]), i
     assert torch.equal(rollout["next", "terminated"].squeeze(-1)[0], t[0] == 2)
+
+
+@pytest.mark.filterwarnings("ignore")  # of old gym and torchrl, which are stock here
+def test_stock_wrapper_rolls_out_the_env_of_the_first_example(
+    wrapper: Any, monkeypatch: pytest.MonkeyPatch, registry: None
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent / "examples"))
+    envpool_wrap.register(importlib.import_module("my_env").MyEnv)
+    env = wrapper(envpool_wrap.make("MyEnv_wrap", env_type="gym", num_envs=3))
+    rollout = env.rollout(20)
+    assert rollout.shape == (3, 20) and rollout["observation"].unique().numel() == 3 * 20 * 3
+    effort = rollout["action"].abs().squeeze(-1)
+    assert (rollout["next", "reward"].squeeze(-1) - (1 - effort)).abs().max() < 1e-6
+    env.close()
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def has_headers():
 
 
 def has_venv():
-    """Whether both have their files: a folder that a removed package has left is found, too, but has no origin."""
+    """Whether both have their files: the empty folder of a removed package is found, too, with no origin."""
     specs = [importlib.util.find_spec(name) for name in ("venv", "ensurepip")]
     return all(spec and spec.origin for spec in specs)
 
