@@ -92,7 +92,7 @@ class FakeStepper final : public Stepper {
   std::deque<Gate> gates;       // each reset and step of env i passes gates[i]
   std::deque<Gate> late_gates;  // and late_gates[i], with its observation written
   Gate session_gate;            // each session passes it to enter
-  std::atomic<int32_t> sessions{0}, inside{0};
+  std::atomic<int32_t> sessions{0}, inside{0}, entries{0};
 
   // Calls that env has had so far. For the caller, while the env is idle.
   uint64_t calls(uint32_t env, Call call) const { return envs_[env].calls[static_cast<size_t>(call)]; }
@@ -169,6 +169,7 @@ class FakeStepper final : public Stepper {
     }
     void enter() override {
       stepper_->session_gate.pass();
+      stepper_->entries.fetch_add(1);
       move(true);
     }
     void leave() override { move(false); }

@@ -126,6 +126,21 @@ TEST(work_leaves_its_session_before_it_sleeps_and_before_it_ends) {
   CHECK_EQ(stepper.sessions.load(), 0);
 }
 
+TEST(work_enters_its_session_once_for_all_that_is_due) {
+  const auto engine = fake_engine(4, 4, 2);
+  Arena& arena = engine->arena;
+  arena.head(0).rows_expected.store(4);
+  for (uint32_t env = 0; env < 4; ++env) {
+    arena.queue(0).push(&due(*engine, {env, Request::kStep, 0, env}), 1);
+  }
+  std::thread worker([&engine] { work(*engine, 0, 0, engine->arena.life(0)); });
+  CHECK(check::happens([&] { return arena.head(0).rows_done.load() == 4; }));
+  arena.words().stop.store(true, std::memory_order_seq_cst);
+  arena.queue(0).wake_all();
+  worker.join();
+  CHECK_EQ(fake_of(*engine).entries.load(), 1);
+}
+
 TEST(work_holds_no_env_while_it_waits_for_its_session) {
   const auto engine = fake_engine(2, 2, 2);
   FakeStepper& stepper = fake_of(*engine);
