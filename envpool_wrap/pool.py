@@ -97,6 +97,10 @@ class Pool:
         """The face's result from the arrays of one batch."""
         raise NotImplementedError
 
+    def _ended(self, leaves: Sequence[Any]) -> NDArray[np.bool_]:
+        """In which rows of a batch an episode ended."""
+        raise NotImplementedError
+
     def _final_leaves(self, leaves: Sequence[Any], ended: Any) -> Sequence[Any]:
         """What each row's step led to: the last observation of an episode that ended, else the row's own."""
         for leaf, final in zip(leaves, leaves[self._finals], strict=False):
@@ -226,7 +230,7 @@ class Pool:
         self, stats: EpisodeStats, received: Sequence[Any], failures: Any, rows: Rows, info: dict[str, Any]
     ) -> None:
         leaf = dict(zip(self._leaves, received[self._rest], strict=True))
-        ended = leaf["terminated"] | leaf["truncated"]
+        ended = self._ended(received)
         failed = [failure[1] for failure in failures]
         episode = stats.add(leaf["env_id"], leaf["reward"], ended, leaf["elapsed_step"], failed)
         if episode is None:

@@ -12,12 +12,11 @@ import numpy as np
 from gymnasium import spaces
 
 from envpool_protocol.errors import ConfigError, SpecError
+from envpool_wrap import registry
 from envpool_wrap.config import seeds_of
-from envpool_wrap.faces.gym import GymPool
-from envpool_wrap.faces.gymnasium import GymnasiumPool
+from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
 from envpool_wrap.integrations.tensors import Branch, tensors
-from envpool_wrap.registry import make
 
 with needs("torchrl"):
     import torch
@@ -123,14 +122,15 @@ class EnvPoolEnv(EnvBase):  # type: ignore[misc]
         return f"{type(self).__name__}({self.pool!r}, device={self.device})"
 
 
-def _pool_of(given: Any, config: dict[str, Any]) -> GymPool | GymnasiumPool:
+def _pool_of(given: Any, config: dict[str, Any]) -> TuplePool:
     pool = given
-    if isinstance(given, str):
-        pool = make(given, "gym", **{"autoreset_mode": "disabled", "infos": "none", **config})
-    elif not isinstance(given, GymPool | GymnasiumPool):
+    if isinstance(given, str) and given not in registry.MAKERS:
+        pool = registry.make(given, "gym", **{"autoreset_mode": "disabled", "infos": "none", **config})
+    elif not isinstance(given, TuplePool):
         raise ConfigError(
-            f"EnvPoolEnv of {given!r}: expected a task id, or a pool that envpool_wrap.make made with the "
-            "env_type 'gym' or 'gymnasium'"
+            f"EnvPoolEnv of {given!r}: expected a task id, or a pool of envs that envpool_wrap.make made with "
+            "the env_type 'gym' or 'gymnasium'. For a simulator that is batched already, write an EnvBase over "
+            "its own reset and step: its tensors are where torchrl wants them"
         )
     elif config:
         raise ConfigError(f"{', '.join(config)} beside a pool: give settings to envpool_wrap.make")
@@ -148,7 +148,7 @@ def _pool_of(given: Any, config: dict[str, Any]) -> GymPool | GymnasiumPool:
         )
     if pool.config["infos"] == "list":
         raise ConfigError("infos='list' cannot be put in tensors; make the pool with infos='auto' or 'none'")
-    return pool  # type: ignore[no-any-return]
+    return pool
 
 
 def _observed(spec: Any) -> Branch:
