@@ -63,9 +63,9 @@ def ray_pool(lane: str) -> Iterator[Callable[..., Any]]:
     pools: list[Any] = []
 
     def make(
-        make_env: Any = Toy, workers: int = W, envs_each: int = E, face: str = "gym", **config: Any
+        make_env: Any = Toy, num_workers: int = W, envs_per_worker: int = E, face: str = "gym", **config: Any
     ) -> Any:
-        pools.append(FACES[face](make_env, workers, envs_each, **{"seed": 0, **config}))
+        pools.append(FACES[face](make_env, num_workers, envs_per_worker, **{"seed": 0, **config}))
         assert all(isinstance(w.lane, lanes.FastLane) == (lane == "fast") for w in pools[-1]._workers)
         return pools[-1]
 
@@ -104,8 +104,17 @@ def same(one: Any, other: Any) -> None:
 @both_lanes
 @pytest.mark.parametrize("env", [Toy, Camera])
 @pytest.mark.parametrize("mode", ["next_step", "same_step"])
-@pytest.mark.parametrize("face", FACES)
-def test_a_pool_differs_from_one_without_actors(ray_pool: Any, env: Any, mode: str, face: str) -> None:
+def test_a_pool_differs_from_one_without_actors(ray_pool: Any, env: Any, mode: str) -> None:
+    step_beside_one_without_actors(ray_pool, env, mode, "gym")
+
+
+@pytest.mark.parametrize("mode", ["next_step", "same_step"])
+@pytest.mark.parametrize("face", ["gymnasium", "dm"])
+def test_another_face_differs_from_one_without_actors(ray_pool: Any, mode: str, face: str) -> None:
+    step_beside_one_without_actors(ray_pool, Camera, mode, face)
+
+
+def step_beside_one_without_actors(ray_pool: Any, env: Any, mode: str, face: str) -> None:
     pool = ray_pool(env, face=face, autoreset_mode=mode, max_episode_steps=4)
     fns = [partial(env, row) for row in range(W * E)]
     own = envpool_wrap.from_env_fns(

@@ -20,9 +20,11 @@ from envpool_wrap.nested import builder
 from envpool_wrap.pool import Pool
 
 State = namedtuple("State", ["obs", "env_id", "elapsed_step", "players"])
-FinalState = namedtuple("FinalState", [*State._fields, "final_obs"])
-EpisodeState = namedtuple("EpisodeState", [*State._fields, "episode"])
-FinalEpisodeState = namedtuple("FinalEpisodeState", [*FinalState._fields, "episode"])
+FinalState = namedtuple("FinalState", ["obs", "env_id", "elapsed_step", "players", "final_obs"])
+EpisodeState = namedtuple("EpisodeState", ["obs", "env_id", "elapsed_step", "players", "episode"])
+FinalEpisodeState = namedtuple(
+    "FinalEpisodeState", ["obs", "env_id", "elapsed_step", "players", "final_obs", "episode"]
+)
 Players = namedtuple("Players", ["env_id"])
 Episode = namedtuple("Episode", ["r", "l", "t"])
 

@@ -176,8 +176,8 @@ def _check_pool(pool: Any) -> None:
     if not isinstance(pool, Pool):
         raise ConfigError(
             f"{pool!r} is a simulator that is batched already: SB3VecEnv takes pools of envs, since "
-            "Stable-Baselines3 learns from NumPy arrays and asks envs one by one; use the pool's own step(), or "
-            "ElegantRLVecEnv, which leaves arrays where they are"
+            "Stable-Baselines3 has NumPy arrays alone, and asks envs one by one; use the pool's own step(), "
+            "or ElegantRLVecEnv, which leaves arrays where they are"
         )
     config = pool._config
     if not isinstance(pool, TuplePool):

@@ -128,9 +128,9 @@ def _pool_of(given: Any, config: dict[str, Any]) -> TuplePool:
         pool = registry.make(given, "gym", **{"autoreset_mode": "disabled", "infos": "none", **config})
     elif not isinstance(given, TuplePool):
         raise ConfigError(
-            f"EnvPoolEnv of {given!r}: expected a task id, or a pool of envs that envpool_wrap.make made with "
-            "the env_type 'gym' or 'gymnasium'. For a simulator that is batched already, write an EnvBase over "
-            "its own reset and step: its tensors are where torchrl wants them"
+            f"EnvPoolEnv of {given!r}: expected a task id, or a pool of envs that envpool_wrap.make made "
+            "with the env_type 'gym' or 'gymnasium'. For a simulator that is batched already, write an "
+            "EnvBase over its own reset and step: its tensors are where torchrl wants them"
         )
     elif config:
         raise ConfigError(f"{', '.join(config)} beside a pool: give settings to envpool_wrap.make")
@@ -148,7 +148,7 @@ def _pool_of(given: Any, config: dict[str, Any]) -> TuplePool:
         )
     if pool.config["infos"] == "list":
         raise ConfigError("infos='list' cannot be put in tensors; make the pool with infos='auto' or 'none'")
-    return pool
+    return pool  # type: ignore[no-any-return]
 
 
 def _observed(spec: Any) -> Branch:
