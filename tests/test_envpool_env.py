@@ -481,7 +481,7 @@ def test_something_else_than_a_fitting_pool_is_taken(make_env: Any, make: Any, m
     points = BatchedPool(Points())
     monkeypatch.setattr(registry, "MAKERS", {"Points": lambda env_type, config: points})
     for simulator in (points, "Points"):
-        with pytest.raises(ConfigError, match="simulator that is batched already, write an EnvBase"):
+        with pytest.raises(ConfigError, match="simulator that is batched already, there is BatchedPoolEnv"):
             make_env(simulator)
     with pytest.raises(ConfigError, match="num_envs, seed beside a pool"):
         make_env(make(Counting, autoreset_mode="disabled"), num_envs=2, seed=3)
