@@ -36,16 +36,12 @@ def ones(tensordict: Any) -> Any:
     return tensordict.set("action", torch.ones(3, 1))
 
 
-class Waiting(Nested):
-    """Rows that wait for a reset, without a key that torchrl has itself."""
-
-
 @pytest.mark.parametrize("face", [BatchedPool, BatchedGymnasiumPool])
 def test_specs_do_not_fit_the_data(kind: Any, face: Any) -> None:
     from torchrl.envs.utils import check_env_specs
 
     check_env_specs(kind(face(torch_points(), copy=True)), break_when_any_done="both")
-    nested = kind(face(Waiting(), copy=True, array="torch"))
+    nested = kind(face(Nested(), copy=True, array="torch"))
     check_env_specs(nested, break_when_any_done="both")
     assert set(nested.rand_step(nested.reset())["next"].keys()) >= {"x", "n", "reward"}
 
@@ -71,7 +67,7 @@ def test_next_has_no_last_observation_and_the_root_no_first_one(points: Any) -> 
 def test_rows_that_wait_are_not_reset_by_the_mask(kind: Any) -> None:
     import torch
 
-    env = kind(BatchedPool(Waiting(), copy=True, array="torch"))
+    env = kind(BatchedPool(Nested(), copy=True, array="torch"))
     go = torch.tensor([1, 1, 0, 1])
 
     def policy(tensordict: Any) -> Any:
@@ -106,6 +102,7 @@ def test_some_rows_alone_are_stepped_or_reset(points: Any) -> None:
     some = torch.tensor([[True], [False], [True]])
     with pytest.raises(ActionError, match="a simulator steps its 3 at once"):
         points.step(root.copy().set("_step", some))
+    points.reset(root.copy().set("_reset", torch.zeros(3, 1, dtype=torch.bool)))
     points.step(root)
     with pytest.raises(ActionError, match="rows whose episode has not ended"):
         points.reset(root.copy().set("_reset", some))

@@ -72,21 +72,21 @@ class BatchedPoolEnv(EnvBase):  # type: ignore[misc]
         mask = None if tensordict is None else tensordict.get("_reset", None)
         if mask is not None:
             mask = mask.reshape(len(self.pool))
-            if self._is_same_step and self._ended is not None and not (mask & ~self._ended).any():
+            if self._is_same_step and self._now is not None and not (mask & ~self._ended).any():
                 return self._now.copy()  # they were reset in the step
-            if mask.all():
-                mask = None
-            elif self._is_same_step:
-                raise ActionError(
-                    "_reset has rows whose episode has not ended: a simulator in same-step mode resets rows "
-                    "by itself; reset all of them"
-                )
-            else:
-                options = {**(options or {}), "reset_mask": mask}
-        seed, self._seed = self._seed, None
+        if mask is None or mask.all():
+            seed, self._seed = self._seed, None
+        elif self._is_same_step:
+            raise ActionError(
+                "_reset has rows whose episode has not ended: a simulator in same-step mode resets rows by "
+                "itself; reset all of them"
+            )
+        else:
+            seed, options = None, {**(options or {}), "reset_mask": mask}
         obs, _ = self.pool.reset(seed=seed, options=options)
         self._check_arrays()
-        self._now, self._ended = self._tensors(obs), None
+        self._now = self._tensors(obs)
+        self._ended = torch.zeros(len(self.pool), dtype=torch.bool, device=self.device)
         return self._now.copy()
 
     def _step(self, tensordict: Any) -> Any:
