@@ -344,6 +344,13 @@ def test_a_hung_env_is_a_timeout_that_loses_nothing(ray_pool: Any) -> None:
     assert obs.tolist() == [[i, 1] for i in range(6)]
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e15])
+def test_a_timeout_may_be_as_long_as_one_likes(ray_pool: Any, timeout: float) -> None:
+    pool = ray_pool(num_workers=1, timeout=timeout)
+    pool.reset()
+    assert pool.step(ACTIONS[:E])[0][:, 1].tolist() == [1] * E
+
+
 @both_lanes
 def test_a_hung_env_does_not_outlive_close(ray_pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("envpool_wrap.core.CLOSE_DEADLINE", 0.5)

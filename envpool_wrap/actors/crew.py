@@ -17,6 +17,8 @@ from envpool_wrap.actors.rows import Arrays, Element
 from envpool_wrap.actors.workers import Question, Worker, check_same, start
 from envpool_wrap.config import Seeds
 
+_LONGEST_POLL = 3600.0  # seconds: poll(2) knows no infinity, and no number of many digits
+
 
 class Crew:
     """Workers that are started: worker w has the envs `w * E` to `w * E + E - 1`.
@@ -106,7 +108,7 @@ class Crew:
                 left = math.inf if timeout is None else timeout - (time.monotonic() - begun)
                 if not any(worker.questions for worker in self.workers):
                     raise PoolError("nothing is asked of any worker, and yet something is waited for")
-                ready = self._poll.poll(None if timeout is None else max(0, math.ceil(left * 1e3)))
+                ready = self._poll.poll(max(0, math.ceil(min(left, _LONGEST_POLL) * 1e3)))
                 if not ready and left <= 0:
                     raise PoolTimeout(self._late(timeout))
                 for descriptor, _ in ready:
