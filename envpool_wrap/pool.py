@@ -133,6 +133,10 @@ class Pool:
     def recv(self, reset: bool = False, return_info: bool = True) -> Any:
         """Receive one batch, in the shape of `step`, or of `reset` with `reset=True`.
 
+        Args:
+            reset: which shape.
+            return_info: nothing; EnvPool's `recv` has it.
+
         Raises:
             NothingPendingError: nothing is in flight.
             EnvError: an env raised; the whole batch is in `.result`.
