@@ -247,6 +247,8 @@ _INSTEAD = {
     "Sequence": "a Dict of a Box with the greatest length as its first axis and a Discrete for the length",
     "Graph": "a Dict of Boxes for nodes, edges and edge_links, padded to a fixed size, and their counts",
     "OneOf": "a Dict of all the choices and a Discrete that says which one holds",
+    "Space of str": "Text, with the max_length of the longest and a charset of all characters; for an env "
+    "that is not yours, gymnasium.wrappers.TransformObservation declares it",
     "Space": f"one of {', '.join([*_LEAVES, *_CONTAINERS])}, or a subclass of one",
 }
 _ATTRIBUTE = {"obs": "observation_space", "action": "action_space", "info": "info_space"}
@@ -260,7 +262,8 @@ def _kind(space: Any, name: str) -> str:
         if cls.__name__ in _LEAVES or cls.__name__ in _CONTAINERS:
             return cls.__name__
         if cls.__name__ in _INSTEAD:
-            given, instead = type(space).__name__, _INSTEAD[cls.__name__]
+            is_str = cls.__name__ == "Space" and getattr(space.dtype, "kind", "") == "U"
+            given, instead = type(space).__name__, _INSTEAD["Space of str" if is_str else cls.__name__]
             raise SpecError(f"{name}: the space {given} is not supported yet; use instead {instead}")
     given = "None" if space is None else f"the {type(space).__name__} {reprlib.repr(space)}"
     if isinstance(space, type):

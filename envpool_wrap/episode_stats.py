@@ -10,6 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def no_episodes(rows: int) -> dict[str, NDArray[Any]]:
+    """What `EpisodeStats.add` would say of so many rows if no episode ended in any."""
+    return {"r": np.zeros(rows), "l": np.zeros(rows, int), "t": np.zeros(rows)}
+
+
 class EpisodeStats:
     """Adds up the rows of batches, whichever envs they are of and in whatever order they come.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
@@ -22,7 +22,7 @@ from envpool_protocol.errors import ActionError, ConfigError, PoolTimeout
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import access, core
 from envpool_wrap.backends import Placement
-from envpool_wrap.config import PoolConfig, Seeds, seeds_of
+from envpool_wrap.config import PoolConfig
 from envpool_wrap.core import OpenCore, env_factory
 from envpool_wrap.engines import open_engine
 from envpool_wrap.episode_stats import EpisodeStats
@@ -33,6 +33,7 @@ from envpool_wrap.kernels import KernelCore
 from envpool_wrap.modules import is_prebuilt
 from envpool_wrap.nested import builder, flattener
 from envpool_wrap.pool_spec import PoolSpec
+from envpool_wrap.resets import options_for, seeds_for
 from envpool_wrap.stats import readable
 
 
@@ -97,6 +98,10 @@ class Pool:
         """The face's result from the arrays of one batch."""
         raise NotImplementedError
 
+    def _ended(self, leaves: Sequence[Any]) -> NDArray[np.bool_]:
+        """In which rows of a batch an episode ended."""
+        raise NotImplementedError
+
     def _final_leaves(self, leaves: Sequence[Any], ended: Any) -> Sequence[Any]:
         """What each row's step led to: the last observation of an episode that ended, else the row's own."""
         for leaf, final in zip(leaves, leaves[self._finals], strict=False):
@@ -127,6 +132,10 @@ class Pool:
 
     def recv(self, reset: bool = False, return_info: bool = True) -> Any:
         """Receive one batch, in the shape of `step`, or of `reset` with `reset=True`.
+
+        Args:
+            reset: which shape.
+            return_info: nothing; EnvPool's `recv` has it.
 
         Raises:
             NothingPendingError: nothing is in flight.
@@ -163,53 +172,18 @@ class Pool:
         self._send_reset(None, None, None)
 
     def _send_reset(self, env_id: Any, seed: Any, options: Any) -> None:
-        ids = None if env_id is None else _core.read_env_ids(env_id)
-        count = len(self) if ids is None else len(ids)
-        seeds = None if seed is None else self._reset_seeds(seed, ids, count)
-        if options is not None:
-            options = self._reset_options(options, ids, count)
-        self._core.reset(env_id, seeds, options)
-
-    def _reset_seeds(self, seed: Any, ids: list[int] | None, count: int) -> Seeds:
-        if isinstance(seed, Mapping):
-            seed = self._by_env_id("seed", seed, ids)
-        if isinstance(seed, int | np.integer | np.random.SeedSequence):
-            seeds = seeds_of(seed, len(self))
-            return seeds if ids is None else [seeds[i] if 0 <= i < len(seeds) else None for i in ids]
-        return seeds_of(seed, count)
-
-    def _by_env_id(self, what: str, values: Mapping[int, Any], ids: list[int] | None) -> list[Any]:
-        envs = range(len(self)) if ids is None else ids
-        others = [key for key in values if key not in envs]
-        if others:
-            raise ActionError(
-                f"{what} names env {others[0]!r}, which is not reset; expected keys out of {list(envs)}"
-            )
-        return [values.get(env) for env in envs]
-
-    def _reset_options(
-        self, options: Any, ids: list[int] | None, count: int
-    ) -> list[dict[str, Any] | None] | None:
-        if isinstance(options, Mapping) and options and not any(isinstance(key, str) for key in options):
-            options = self._by_env_id("options", options, ids)
-        if not isinstance(options, Iterable) or isinstance(options, str):
-            raise ActionError(f"options={options!r}: expected a dict, or a list with one dict per env")
-        each = [options] * count if isinstance(options, Mapping) else list(options)
-        if len(each) != count:
-            raise ActionError(f"options is a list of {len(each)} for {count} envs; expected one dict per env")
-        wrong = next((one for one in each if one is not None and not isinstance(one, Mapping)), None)
-        if wrong is not None:
-            raise ActionError(f"options={wrong!r}: expected a dict")
-        if not any(each):
-            return None
-        if not self._description.spec.reset_takes_options:
+        envs = range(len(self)) if env_id is None else _core.read_env_ids(env_id)
+        seeds = None if seed is None else seeds_for(envs, seed, len(self))
+        each = None if options is None else options_for(envs, options)
+        spec = self._description.spec
+        if each is not None and not spec.reset_takes_options:
             hint = (
                 "_reset_envpool takes no options; give it keyword arguments to pass some"
-                if self._description.spec.api == "hooks"
+                if spec.api == "hooks"
                 else "reset takes no `options` (nor `env_info`)"
             )
             raise ActionError(f"{self._name}: {hint}")
-        return [dict(one) if one else None for one in each]
+        self._core.reset(env_id, seeds, each)
 
     def _finish(self, received: tuple[Any, ...], reset: bool, face: Any = None) -> Any:
         """The result in the shape of this pool, or of an adapter over it with `_infos` and `_pack`."""
@@ -228,7 +202,7 @@ class Pool:
         self, stats: EpisodeStats, received: Sequence[Any], failures: Any, rows: Rows, info: dict[str, Any]
     ) -> None:
         leaf = dict(zip(self._leaves, received[self._rest], strict=True))
-        ended = leaf["terminated"] | leaf["truncated"]
+        ended = self._ended(received)
         failed = [failure[1] for failure in failures]
         episode = stats.add(leaf["env_id"], leaf["reward"], ended, leaf["elapsed_step"], failed)
         if episode is None:

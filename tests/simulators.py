@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 
@@ -191,6 +193,32 @@ class FakeVecTask:
 
     def close(self) -> None:
         self.closed = True
+
+
+def torch_points() -> Points:
+    """Points in torch."""
+    import array_api_compat.torch
+
+    return Points(array_api_compat.torch)
+
+
+SIMULATORS: dict[str, Callable[[], Points]] = {"numpy": Points, "torch": torch_points, "jax": JaxPoints}
+ACTION = np.array([1, 2, 3], np.float32)
+
+
+def heavy(*values: Any) -> Any:
+    """Parameters of a test that needs torch or JAX."""
+    return pytest.param(*values, marks=pytest.mark.integration)
+
+
+class OnAnotherDevice(Foreign):
+    """It says that it is on a GPU, and must not be read."""
+
+    def __dlpack_device__(self) -> Any:
+        return 2, 1
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("the host waited for it")
 
 
 def address(array: Any) -> int:

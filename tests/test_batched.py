@@ -5,53 +5,35 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 import pytest
 from dm_env import StepType
-from envs import Counting
 from gymnasium.vector import AutoresetMode, VectorEnv
-from simulators import FakeVecTask, Foreign, ForeignPoints, JaxPoints, Nested, Points, address, lists
+from simulators import (
+    ACTION,
+    SIMULATORS,
+    FakeVecTask,
+    JaxPoints,
+    Nested,
+    OnAnotherDevice,
+    Points,
+    address,
+    heavy,
+    lists,
+    torch_points,
+)
 
-import envpool_wrap
 from envpool_protocol.errors import (
     ActionError,
     ConfigError,
-    DuplicateEnvError,
     NothingPendingError,
     PendingCallError,
     PoolClosedError,
-    RegistrationError,
-    SpecError,
-    UnknownEnvError,
 )
-from envpool_wrap import registry
-from envpool_wrap.integrations.batched import (
-    BatchedDMPool,
-    BatchedGymnasiumPool,
-    BatchedPool,
-    register_batched,
-)
-
-ACTION = np.array([1, 2, 3], np.float32)
-
-
-def torch_points() -> Points:
-    import array_api_compat.torch
-
-    return Points(array_api_compat.torch)
-
-
-def heavy(*values: Any) -> Any:
-    return pytest.param(*values, marks=pytest.mark.integration)
-
-
-SIMULATORS: dict[str, Callable[[], Points]] = {"numpy": Points, "torch": torch_points, "jax": JaxPoints}
-every_library = pytest.mark.parametrize("library", ["numpy", heavy("torch"), heavy("jax")])
-
+from envpool_wrap.integrations.batched import BatchedDMPool, BatchedGymnasiumPool, BatchedPool
 
 # ---- the rules of each mode ----
 
@@ -174,138 +156,6 @@ def test_a_mask_of_another_library_reaches_the_simulator_as_it_is() -> None:
     pool.reset()
     obs, info = pool.reset(options={"reset_mask": torch.tensor([True, False, False, True])})  # Nested asserts
     assert all(isinstance(leaf, torch.Tensor) for leaf in (*obs.values(), info["elapsed_step"]))
-
-
-# ---- whose memory ----
-
-
-@every_library
-def test_what_is_kept_of_a_step_is_written_again(library: str) -> None:
-    pool = BatchedPool(SIMULATORS[library](), copy=True)
-    pool.reset()
-    kept = [pool.step(ACTION) for _ in range(4)]
-    obs, _, _, _, info = kept[1]
-    assert lists(obs, info["final_obs"]) == [[[0, 0], [4, 2], [6, 2]], [[2, 2], [4, 2], [6, 2]]]
-    assert lists(kept[0][0]) == [[[1, 1], [2, 1], [3, 1]]]
-
-
-def test_without_copy_observation_and_final_obs_are_copied() -> None:
-    venv = Points()
-    pool = BatchedPool(venv)
-    assert pool.reset()[0] is venv.obs
-    obs, *_, info = pool.step(ACTION)
-    assert obs is venv.obs and info["final_obs"] is venv.final and info["name"] == "points"
-
-
-@pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
-@pytest.mark.parametrize("library", ["numpy", heavy("torch")])
-def test_arrays_that_a_user_writes_change_the_count(library: str, mode: str) -> None:
-    pool = BatchedPool(SIMULATORS[library](), autoreset_mode=mode)
-    pool.reset()[1]["elapsed_step"][:] = 7
-    info = pool.step(ACTION)[-1]
-    info["elapsed_step"][:] = 7
-    assert lists(pool.step(ACTION)[-1]["elapsed_step"]) == [[2, 2, 2]]
-
-
-def test_the_simulators_own_info_is_changed() -> None:
-    own = {"score": np.zeros(3)}
-
-    class Telling(Points):
-        def step(self, action: Any) -> Any:
-            return (*super().step(action)[:4], own)
-
-    pool = BatchedPool(Telling(), copy=True)
-    pool.reset()
-    info = pool.step(ACTION)[-1]
-    assert set(own) == {"score"} and info["score"] is not own["score"]
-
-
-@pytest.mark.integration
-def test_an_action_of_the_simulators_library_is_replaced() -> None:
-    torch = pytest.importorskip("torch")
-    venv = torch_points()
-    pool = BatchedPool(venv)
-    pool.reset()
-    action = torch.ones(3)
-    pool.step(action)
-    pool.step(np.ones(3, np.float32))
-    assert venv.actions[0] is action and isinstance(venv.actions[1], torch.Tensor)
-
-
-@pytest.mark.integration
-def test_a_torch_action_is_copied_on_its_way_to_jax() -> None:
-    torch = pytest.importorskip("torch")
-    venv = JaxPoints()
-    pool = BatchedPool(venv, array="torch")
-    pool.reset()
-    action = torch.ones(3)
-    pool.step(action)
-    assert address(venv.actions[0]) == address(action) and not isinstance(venv.actions[0], torch.Tensor)
-
-
-@pytest.mark.integration
-def test_arrays_that_only_hold_memory_are_refused_or_copied() -> None:
-    """As Warp's: they have DLPack and no arithmetic."""
-    import array_api_compat.torch as xp
-
-    venv = ForeignPoints(xp)
-    pool = BatchedPool(venv, array="torch")
-    obs, _ = pool.reset()
-    assert address(obs) == address(venv.obs)
-    assert [pool.step(xp.asarray(ACTION))[1].tolist() for _ in range(2)] == [[1, 2, 3], [2, 4, 6]]
-    with pytest.raises(SpecError, match=r"obs is a simulators\.Foreign.*array='torch'"):
-        BatchedPool(ForeignPoints(xp)).reset()
-
-
-# ---- no host read ----
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
-@pytest.mark.parametrize("face", [BatchedPool, BatchedGymnasiumPool, BatchedDMPool])
-def test_a_step_reads_a_value_on_the_host(mode: str, face: Any) -> None:
-    torch = pytest.importorskip("torch")
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Reads(TorchDispatchMode):
-        """What would wait for a device: a scalar of it, or a copy to the host."""
-
-        seen: list[str] = []
-
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if function.overloadpacket.__name__ in (
-                "_local_scalar_dense",
-                "is_nonzero",
-                "nonzero",
-                "_to_copy",
-            ):
-                self.seen.append(f"{function} {kwargs}")
-            return function(*args, **(kwargs or {}))
-
-    pool = face(torch_points(), autoreset_mode=mode, copy=True)
-    pool.reset()
-    with Reads() as reads:
-        bool(torch.ones(1))
-        assert len(reads.seen) == 1, "the mode does not see a read"
-        for _ in range(5):
-            pool.step(torch.ones(3), pool._simulator.env_id)
-        pool.reset()
-    casts = [one for one in reads.seen[1:] if "device" not in one.replace("'device': None", "")]
-    assert [one for one in reads.seen[1:] if one not in casts or "_to_copy" not in one] == []
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
-@pytest.mark.parametrize("face", [BatchedPool, BatchedGymnasiumPool, BatchedDMPool])
-def test_a_step_in_jax_brings_constants_to_the_device(mode: str, face: Any) -> None:
-    jax = pytest.importorskip("jax")
-    pool = face(JaxPoints(), autoreset_mode=mode, copy=True)
-    pool.reset()
-    action = jax.numpy.asarray(ACTION)
-    pool.step(action)
-    with jax.transfer_guard("disallow"):
-        for _ in range(5):
-            pool.step(action, pool._simulator.env_id)
 
 
 # ---- the pool's API ----
@@ -472,14 +322,6 @@ def test_env_ids_on_another_device_are_fetched() -> None:
     refused(pool, ACTION, r"give info\['env_id'\] itself", OnAnotherDevice(pool.all_env_ids))
 
 
-class OnAnotherDevice(Foreign):
-    def __dlpack_device__(self) -> Any:
-        return 2, 1
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("the host waited for it")
-
-
 def test_an_action_on_another_device_is_copied() -> None:
     pool = BatchedPool(Points())
     pool.reset()
@@ -492,116 +334,6 @@ def test_a_tensor_on_another_device_is_copied() -> None:
     pool = BatchedPool(torch_points())
     pool.reset()
     refused(pool, torch.ones(3, device="meta"), "action is on meta, the simulator's arrays are on cpu")
-
-
-def test_a_simulator_on_another_device_is_read_through_the_host() -> None:
-    class Far(Points):
-        def reset(self, **settings: Any) -> Any:
-            return OnAnotherDevice(super().reset(**settings)[0]), {}
-
-    class Unreadable(Foreign):
-        def __dlpack__(self, **options: Any) -> Any:
-            raise BufferError("it is elsewhere")
-
-    class Closed(Points):
-        def reset(self, **settings: Any) -> Any:
-            return Unreadable(super().reset(**settings)[0]), {}
-
-    with pytest.raises(SpecError, match=r"obs: numpy cannot read .*it is elsewhere"):
-        BatchedPool(Closed(), array="numpy").reset()
-
-    class Mixed(Points):
-        def step(self, action: Any) -> Any:
-            obs, reward, *rest = super().step(action)
-            return obs, OnAnotherDevice(reward), *rest
-
-    pool = BatchedPool(Mixed())
-    pool.reset()
-    with pytest.raises(SpecError, match="reward is on cuda:1, the simulator's arrays are on cpu"):
-        pool.step(ACTION)
-
-
-def test_a_simulator_that_does_not_publish_its_mode_is_guessed_at() -> None:
-    class Silent(Points):
-        metadata: ClassVar = {}
-
-    with pytest.raises(
-        SpecError, match=r'Silent does not say .*"same_step" if .*"next_step" if .*"disabled"'
-    ):
-        BatchedPool(Silent())
-    for mode in ("same_step", "SameStep", AutoresetMode.SAME_STEP):
-        assert (
-            BatchedPool(Silent(), autoreset_mode=mode).metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-        )
-    assert BatchedPool(Points(), autoreset_mode="disabled").config["autoreset_mode"] == "disabled"
-    with pytest.raises(ConfigError, match="Nearest: 'same_step'"):
-        BatchedPool(Silent(), autoreset_mode="some_step")
-
-
-BAD_STEPS = {
-    r"step\(\) returned a tuple of 4": lambda s: s[:4],
-    r"step\(\) returned a list": list,
-    r"reward: expected numbers of shape \(3,\), found float32 of shape \(3, 1\)": lambda s: (
-        s[0],
-        s[1][:, None],
-        *s[2:],
-    ),
-    r"terminated: expected bool .* found int64": lambda s: (*s[:2], s[2].astype(int), *s[3:]),
-    r"truncated is a list": lambda s: (*s[:3], [False] * 3, s[4]),
-    r"info is a int; expected a dict": lambda s: (*s[:4], 3),
-    r"obs: expected float32 of shape \(3, 2\), found float64": lambda s: (s[0].astype(float), *s[1:]),
-    r"obs: expected float32 of shape \(3, 2\), found float32 of shape \(2, 2\)": lambda s: (s[0][:2], *s[1:]),
-}
-
-
-@pytest.mark.parametrize("message", BAD_STEPS)
-def test_a_step_that_is_not_as_the_spaces_say_is_passed_on(message: str) -> None:
-    class Wrong(Points):
-        wrong = True
-
-        def step(self, action: Any) -> Any:
-            answer = super().step(action)
-            return BAD_STEPS[message](answer) if self.wrong else answer
-
-    venv = Wrong()
-    pool = BatchedPool(venv)
-    pool.reset()
-    with pytest.raises(SpecError, match=message):
-        pool.step(ACTION)
-    venv.wrong = False
-    pool.step(ACTION)
-
-
-def test_a_first_observation_that_is_not_as_the_space_says_is_passed_on() -> None:
-    class Wide(Points):
-        single_observation_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
-
-    class Listed(Points):
-        def reset(self, **settings: Any) -> Any:
-            return super().reset(**settings)[0].tolist(), {}
-
-    class Old(Points):
-        def reset(self, **settings: Any) -> Any:
-            return super().reset(**settings)[0]
-
-    for venv, message in (
-        (Wide(), r"obs: expected float32 of shape \(3, 3\), found float32 of shape \(3, 2\)"),
-        (Listed(), "obs is a list"),
-        (Old(), r"reset\(\) returned a ndarray; expected \(obs, info\)"),
-    ):
-        with pytest.raises(SpecError, match=message):
-            BatchedPool(venv).reset()
-
-
-def test_what_is_no_vector_env_is_taken() -> None:
-    with pytest.raises(SpecError, match=r"int has no num_envs, .* expected a gymnasium\.vector\.VectorEnv"):
-        BatchedPool(3)
-
-    class Talking(Points):
-        single_observation_space = gymnasium.spaces.Text(5)
-
-    with pytest.raises(SpecError, match="obs: no array on a device holds Text"):
-        BatchedPool(Talking())
 
 
 @pytest.mark.parametrize(
@@ -694,109 +426,6 @@ def test_two_threads_step_one_simulator() -> None:
         done.set()
         thread.join()
     assert pool.step(ACTION)[-1]["elapsed_step"].tolist() == [2, 2, 2]
-
-
-# ---- by name ----
-
-
-@pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Any:
-    from gymnasium.envs import registration
-
-    monkeypatch.setattr(registry, "MAKERS", dict(registry.MAKERS))
-    monkeypatch.setattr(registration, "registry", dict(registration.registry))
-    return register_batched
-
-
-def test_a_registered_simulator_is_not_found(register: Any, task_id: Any) -> None:
-    made: list[dict[str, Any]] = []
-
-    def points(num_envs: int, device: str | None = None, size: int = 1) -> Points:
-        made.append({"num_envs": num_envs, "device": device, "size": size})
-        return Points(num_envs=num_envs)
-
-    assert register("Points", points, size=2) == "Points"
-    assert "Points" in envpool_wrap.list_all_envs() and task_id(Counting) in envpool_wrap.list_all_envs()
-    faces = {"gym": BatchedPool, "gymnasium": BatchedGymnasiumPool, "dm": BatchedDMPool}
-    for env_type, face in faces.items():
-        pool = envpool_wrap.make("Points", env_type=env_type, num_envs=5, device="cpu", batch_size=5)
-        assert type(pool) is face and len(pool) == 5
-        assert made[-1] == {"num_envs": 5, "device": "cpu", "size": 2}
-        assert pool.config["device"] == "cpu" and pool.config["size"] == 2 and pool.spec.config.seed == 42
-        pool.reset()
-        assert pool.venv.seeds == [42]
-    pool = envpool_wrap.make_gym("Points", num_envs=2, seed=None, copy=True, size=3)
-    assert pool.config["seed"] is not None and pool.config["copy"] and pool.config["size"] == 3
-    with gymnasium.make_vec("envpool_wrap:Points", num_envs=2) as envs:
-        assert envs.reset()[0].shape == (2, 2)
-
-
-def test_a_factory_that_names_seed_and_mode_is_not_told_them(register: Any) -> None:
-    class Told(Points):
-        def __init__(self, seed: int, autoreset_mode: str) -> None:
-            super().__init__()
-            self.metadata = {"autoreset_mode": autoreset_mode}
-            self.seed = seed
-
-    register("Told", Told)
-    pool = envpool_wrap.make("Told", "gym", seed=7, autoreset_mode="next_step")
-    assert (pool.venv.seed, pool.config["autoreset_mode"]) == (7, "next_step")
-
-
-def test_a_simulator_is_left_open_or_made_with_settings_that_it_ignores(register: Any) -> None:
-    closed: list[Points] = []
-
-    class Closing(Points):
-        def close(self, **kwargs: Any) -> None:
-            closed.append(self)
-
-    def three() -> Points:
-        return Closing()
-
-    register("Three", three)
-    register("Rows", Closing)
-    for settings, message in (
-        ({"num_envs": 3}, r"unexpected keyword argument 'num_envs'.*It takes no settings"),
-        ({"backend": "thread"}, "unexpected keyword argument 'backend'"),
-        ({"autoreset_mode": "next_step"}, "resets by 'same_step'"),
-        ({"batch_size": 2}, "batch_size=2: Three steps its 3 envs at once"),
-        ({"array": "tensorflow"}, "array='tensorflow'"),
-        ({"seed": "x"}, "seed='x'"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            envpool_wrap.make("Three", "gym", **settings)
-    assert len(closed) == 4
-    register("Ignoring", lambda **_: three())
-    with pytest.raises(SpecError, match="made 3 envs; num_envs=4 was asked for"):
-        envpool_wrap.make("Ignoring", "gym", num_envs=4)
-    with pytest.raises(ConfigError, match=r"env_type='gymnasum'.* Nearest: 'gymnasium'"):
-        envpool_wrap.make("Rows", "gymnasum")
-    assert len(closed) == 5
-    with pytest.raises(RegistrationError, match=r"'Rows' .* a simulator, which only make\(\) can make"):
-        envpool_wrap.make_spec("Rows")
-
-
-def test_two_simulators_share_a_name(register: Any, task_id: Any) -> None:
-    register("One", Points)
-    register("One", Points, num_envs=4)
-    assert len(envpool_wrap.make("One", "gym")) == 4
-    with pytest.raises(DuplicateEnvError, match=r"simulators\.Points already; register simulators\.Nested"):
-        register("One", Nested)
-    with pytest.raises(DuplicateEnvError, match="is a generated env"):
-        register(task_id(Counting), Points)
-    for name, factory in (("", Points), (3, Points), ("Two", Points())):
-        with pytest.raises(RegistrationError):
-            register(name, factory)
-    with pytest.raises(UnknownEnvError):
-        envpool_wrap.make("Two", "gym")
-
-
-def test_gymnasiums_own_id_is_taken_over(register: Any) -> None:
-    register("CartPole-v1", Points)
-    envs = gymnasium.make_vec("CartPole-v1", num_envs=2)
-    assert envs.observation_space.shape == (2, 4)
-    envs.close()
-    assert isinstance(envpool_wrap.make_gym("CartPole-v1"), BatchedPool)
 
 
 # ---- imports ----

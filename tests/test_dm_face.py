@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import dm_env
@@ -52,9 +53,11 @@ def test_subsets_and_short_batches_are_mixed_up(make: Any, backend: str) -> None
     assert step.observation.obs.tolist() == [[2, 1, 0]]
 
 
+@pytest.mark.parametrize("mode", ["next_step", "same_step"])
+@pytest.mark.parametrize("stats", [False, True])
 @pytest.mark.parametrize("cls", [Counting, Gated, Nested])
-def test_a_spec_does_not_fit_what_comes_back(make: Any, cls: Any) -> None:
-    pool = make(cls, "dm", num_envs=2)
+def test_a_spec_does_not_fit_what_comes_back(make: Any, cls: Any, stats: bool, mode: str) -> None:
+    pool = make(cls, "dm", num_envs=2, episode_stats=stats, autoreset_mode=mode)
     step = pool.reset()
     spec = pool.observation_spec()
     assert step.observation._fields == spec._fields
@@ -73,6 +76,13 @@ def test_a_spec_does_not_fit_what_comes_back(make: Any, cls: Any) -> None:
     validate(spec, step.observation)
     pool.reward_spec().validate(step.reward[0])
     pool.discount_spec().validate(step.discount[0])
+
+
+def test_a_time_step_cannot_be_pickled(make: Any) -> None:
+    step = make(Counting, "dm", num_envs=2, episode_stats=True, autoreset_mode="same_step").reset()
+    again = pickle.loads(pickle.dumps(step))
+    assert type(again.observation) is type(step.observation)
+    assert again.observation.episode.l.tolist() == [0, 0]
 
 
 def test_action_specs_differ_from_the_space(make: Any) -> None:

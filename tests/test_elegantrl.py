@@ -19,6 +19,7 @@ from elegantrl_envs import Film, Lengths, OldLengths, Trouble
 from envs import Counting, Journal, Pole
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from simulators import lists
 
 import envpool_wrap
 from envpool_protocol.errors import (
@@ -33,6 +34,8 @@ from envpool_protocol.errors import (
 )
 
 torch = pytest.importorskip("torch")
+
+from elegantrl_batches import Batch  # noqa: E402
 
 from envpool_wrap.integrations.elegantrl import (  # noqa: E402
     ElegantRLEnv,
@@ -67,10 +70,6 @@ def placed(backend: str) -> dict[str, Any]:
     return {"backend": backend, "num_threads": 0 if backend == "inline" else 2}
 
 
-def values(*tensors: Any) -> list[Any]:
-    return [tensor.tolist() for tensor in tensors]
-
-
 # ---- several envs ----
 
 
@@ -78,7 +77,7 @@ def values(*tensors: Any) -> list[Any]:
 def test_transcript_of_workers(cls: type, placed: dict[str, Any], build: Any) -> None:
     env = build(cls, {**ARGS, "num_envs": 4, "if_build_vec_env": True}, seed=0, **placed)
     first, _ = env.reset()
-    assert values(first) == [[[7, 0, 1, 0], [7, 0, 2, 0], [7, 0, 1, 0], [7, 0, 3, 0]]]
+    assert lists(first) == [[[7, 0, 1, 0], [7, 0, 2, 0], [7, 0, 1, 0], [7, 0, 3, 0]]]
     no = [False] * 4
     for states, rewards, terminal in (
         (
@@ -103,14 +102,14 @@ def test_transcript_of_workers(cls: type, placed: dict[str, Any], build: Any) ->
         ),
     ):
         state, reward, ended, cut, info = env.step(ACTIONS)
-        assert values(state, reward, ended, cut) == [states, rewards, terminal, no]
+        assert lists(state, reward, ended, cut) == [states, rewards, terminal, no]
         assert [one.dtype for one in (state, reward, ended, cut)] == [torch.float32] * 2 + [torch.bool] * 2
         assert info["_final_obs"].tolist() == terminal
         for row, over in enumerate(terminal):
             last = info["final_obs"][row].tolist()
             assert (last[1] == last[2]) == over  # the last step of an episode is its length
     again, _ = env.reset()
-    assert values(again) == [[[7, 0, 2, 2], [7, 0, 1, 2], [7, 0, 2, 2], [7, 0, 4, 3]]]
+    assert lists(again) == [[[7, 0, 2, 2], [7, 0, 1, 2], [7, 0, 2, 2], [7, 0, 4, 3]]]
 
 
 def test_attributes(build: Any) -> None:
@@ -360,8 +359,8 @@ def test_an_env_that_raises(placed: dict[str, Any], build: Any) -> None:
     with pytest.raises(EnvError, match="env 1: step raised ValueError: a nine") as raised:
         env.step(torch.tensor([[0.0], [9.0], [0.0]]))
     state, reward, terminal, truncate, _ = raised.value.result
-    assert values(state, reward) == [[[7, 0, 4, 1], [0, 0, 0, 0], [7, 0, 4, 1]], [1, 0, 1]]
-    assert values(terminal, truncate) == [[True, False, True], [False, True, False]]
+    assert lists(state, reward) == [[[7, 0, 4, 1], [0, 0, 0, 0], [7, 0, 4, 1]], [1, 0, 1]]
+    assert lists(terminal, truncate) == [[True, False, True], [False, True, False]]
     assert env.step(torch.zeros(3, 1))[0][1].tolist()[:2] == [7, 0]
 
 
@@ -485,134 +484,6 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"torch is not installed: pip .*'envpool-wrapper\[elegantrl\]'"):
         importlib.import_module("envpool_wrap.integrations.elegantrl")
-
-
-# ---- batches of ElegantRL's kind ----
-
-
-class Batch:
-    """Counts steps, with tensors; row i ends after i + 2 of them. The state is [step, action]."""
-
-    state_dim, action_dim, if_discrete = 2, 1, False
-    values = 5  # that step returns
-
-    def __init__(self, env_num: int = 32, device_id: int = -1) -> None:
-        self.env_num, self.device_id, self.device = env_num, device_id, torch.device("cpu")
-        self.t, self.closed = torch.zeros(env_num), 0
-        self.limits = torch.arange(env_num) + 2
-        self.info: Any = {}
-
-    def reset(self) -> Any:
-        self.t = torch.zeros(self.env_num)
-        state = torch.stack((self.t, self.t), 1)
-        return (state, {"new": True}) if self.values == 5 else state
-
-    def step(self, action: Any) -> Any:
-        self.t = self.t + 1
-        reward, done = 10 * self.t, self.t >= self.limits
-        self.t = torch.where(done, 0.0, self.t)
-        state = torch.stack((self.t, action[:, 0]), 1)
-        ends = (done, torch.zeros_like(done)) if self.values == 5 else (done.to(torch.float32),)
-        return (state, reward, *ends, self.info)[: self.values]
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-class BatchOf4(Batch):
-    values = 4
-
-
-class BatchOf3(Batch):
-    values = 3
-
-
-@pytest.mark.parametrize("cls", [Batch, BatchOf4, BatchOf3])
-@pytest.mark.parametrize("info", [{}, None], ids=["info", "none"])
-def test_a_batch_as_a_vector_env(cls: Any, info: Any) -> None:
-    batch = cls(2)
-    batch.info = info
-    env = from_elegantrl(batch)
-    assert isinstance(env, VectorEnv) and env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-    assert env.single_observation_space == spaces.Box(-np.inf, np.inf, (2,), np.float32)
-    assert env.single_action_space == spaces.Box(-1, 1, (1,), np.float32)
-    assert env.observation_space.shape == (2, 2) and env.action_space.shape == (2, 1)
-    state, told = env.reset()
-    assert state.tolist() == [[0, 0], [0, 0]] and isinstance(told, dict)
-    action = torch.tensor([[3.0], [-4.0]])  # not scaled
-    assert env.step(action)[0].tolist() == [[1, 3], [1, -4]]
-    state, reward, terminated, truncated, told = env.step(action)
-    assert values(state, reward) == [[[0, 3], [2, -4]], [20, 20]]
-    assert values(terminated, truncated) == [[True, False], [False, False]]
-    assert terminated.dtype == truncated.dtype == torch.bool and told == {}
-    env.close()
-    env.close()
-    assert batch.closed == 1 and "Batch" in repr(env)
-    assert from_elegantrl(env) is env
-
-
-@pytest.mark.parametrize("key", ["time_outs", "truncate"])
-def test_ends_that_are_time_outs(key: str) -> None:
-    batch = BatchOf4(3)
-    batch.limits = torch.tensor([1, 1, 2])
-    batch.info = {key: torch.tensor([1, 0, 1])}  # the last one's episode has not ended
-    env = from_elegantrl(batch)
-    env.reset()
-    _, _, terminated, truncated, _ = env.step(torch.zeros(3, 1))
-    assert values(terminated, truncated) == [[False, True, False], [True, False, False]]
-
-
-def test_seeds_and_options_of_a_batch() -> None:
-    class Seeded(Batch):
-        def seed(self, seed: int) -> None:
-            self.given = seed
-
-    class Modern(Batch):
-        def reset(self, seed: Any = None, options: Any = None) -> Any:
-            self.given = seed, options
-            return super().reset()
-
-    old, modern = Seeded(2), Modern(2)
-    from_elegantrl(old).reset(seed=4)
-    from_elegantrl(modern).reset(seed=5, options={"a": 1})
-    assert old.given == 4 and modern.given == (5, {"a": 1})
-    with pytest.raises(ActionError, match="Seeded: reset takes no `options`"):
-        from_elegantrl(old).reset(options={"a": 1})
-
-
-def test_batches_that_lack_something() -> None:
-    for name in ("device", "env_num", "state_dim", "action_dim", "if_discrete"):
-        batch = Batch(2)
-        if name in vars(batch):
-            delattr(batch, name)
-        else:
-            setattr(batch, name, None)
-        with pytest.raises((ProtocolError, ConfigError), match=name):
-            from_elegantrl(batch)
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (None, "step returned NoneType; expected a tuple of 3, 4 or 5"),
-        ((1, 2), "step returned 2 values; expected a tuple of 3, 4 or 5"),
-        (
-            (torch.zeros(2, 3), torch.zeros(2), torch.zeros(2)),
-            r"step returned state: \(2, 3\) on cpu; expected a tensor \(2, 2\) on cpu",
-        ),
-        ((np.zeros((2, 2)), torch.zeros(2), torch.zeros(2)), "step returned state: a ndarray"),
-        ((torch.zeros(2, 2), torch.zeros(2, 1), torch.zeros(2)), r"step returned reward: \(2, 1\)"),
-        (
-            (torch.zeros(2, 2), torch.zeros(2), torch.zeros(2, device="meta")),
-            "step returned done: .* on meta",
-        ),
-    ],
-)
-def test_batches_that_answer_something_else(answer: Any, message: str) -> None:
-    batch = Batch(2)
-    batch.step = lambda action: answer  # type: ignore[method-assign]
-    with pytest.raises(ProtocolError, match=message):
-        from_elegantrl(batch).step(torch.zeros(2, 1))
 
 
 def test_a_batch_on_another_device_than_asked_for() -> None:

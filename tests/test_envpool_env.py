@@ -468,11 +468,21 @@ def test_a_setting_that_does_not_go_is_taken(config: dict[str, Any], message: st
         env(Counting, **config)
 
 
-def test_something_else_than_a_fitting_pool_is_taken(make_env: Any, make: Any) -> None:
+def test_something_else_than_a_fitting_pool_is_taken(make_env: Any, make: Any, monkeypatch: Any) -> None:
+    from simulators import Points
+
+    from envpool_wrap import registry
+    from envpool_wrap.integrations.batched import BatchedPool
+
     with pytest.raises(ConfigError, match="autoreset_mode='next_step'"):
         make_env(make(Counting))
     with pytest.raises(ConfigError, match=r"expected a task id, or a pool .* 'gym' or 'gymnasium'"):
         make_env(make(Counting, "dm", autoreset_mode="disabled"))
+    points = BatchedPool(Points())
+    monkeypatch.setattr(registry, "MAKERS", {"Points": lambda env_type, config: points})
+    for simulator in (points, "Points"):
+        with pytest.raises(ConfigError, match="simulator that is batched already, there is BatchedPoolEnv"):
+            make_env(simulator)
     with pytest.raises(ConfigError, match="num_envs, seed beside a pool"):
         make_env(make(Counting, autoreset_mode="disabled"), num_envs=2, seed=3)
     with pytest.raises(ConfigError, match=r"of <TimeLimit.*expected a task id"):

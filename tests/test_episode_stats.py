@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
+import dm_env
 import numpy as np
 import pytest
 from envs import Counting, Faulty
@@ -158,6 +159,22 @@ def test_the_envs_own_statistics_are_overwritten(make: Any, infos: str) -> None:
         pool.step(np.zeros(1, int))
 
 
-def test_a_face_without_info_drops_the_statistics(make: Any) -> None:
-    with pytest.raises(ConfigError, match=r"episode_stats=True: a TimeStep has no info"):
-        make(Counting, "dm", episode_stats=True)
+@pytest.mark.parametrize("autoreset_mode", ["next_step", "same_step"])
+def test_a_time_step_has_other_statistics_than_an_info(make: Any, backend: str, autoreset_mode: str) -> None:
+    settings = {"num_envs": 3, "autoreset_mode": autoreset_mode, "episode_stats": True}
+    pool, other = (make(Counting, env_type, backend, **settings) for env_type in ("dm", "gym"))
+    first = pool.reset().observation.episode
+    assert (first.r.tolist(), first.l.tolist(), first.t.tolist()) == ([0] * 3,) * 3
+    other.reset()
+    ended = 0
+    for _ in range(12):
+        step, (*_, info) = pool.step(actions(3)), other.step(actions(3))
+        last, episode = step.step_type == dm_env.StepType.LAST, step.observation.episode
+        told = info.get("episode", {"r": np.zeros(3), "l": np.zeros(3, int)})
+        ended += int(last.sum())
+        assert last.tolist() == info.get("_episode", np.zeros(3, bool)).tolist()
+        assert (episode.t > 0).tolist() == last.tolist()
+        for key, own in (("r", episode.r), ("l", episode.l)):
+            assert own.dtype == told[key].dtype
+            assert own.tolist() == told[key].tolist()
+    assert ended > 5

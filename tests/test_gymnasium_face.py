@@ -54,6 +54,12 @@ def test_it_is_no_vector_env(pool: Any) -> None:
     assert pool.num_envs == 3
 
 
+def test_a_closed_pool_says_that_it_is_open(pool: Any) -> None:
+    assert pool.closed is False
+    pool.close()
+    assert pool.closed is True
+
+
 @pytest.mark.parametrize("cls", [Counting, Faulty, Nested])
 def test_spaces_are_not_batched(make: Any, cls: Any) -> None:
     pool = make(cls, "gymnasium", num_envs=3)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.vector import VectorEnv
 from ray_envs import Camera, Logged, Odd, Secretive, Sleeper, Toy, quietly
 
 import envpool_wrap
@@ -35,7 +36,9 @@ from envpool_protocol.errors import (
 with quietly():
     pytest.importorskip("ray")
     from envpool_wrap.actors import lanes
-    from envpool_wrap.integrations.ray import RayEnvPool
+    from envpool_wrap.integrations.ray import RayDMPool, RayEnvPool, RayGymnasiumPool
+
+FACES: dict[str, Any] = {"gym": RayEnvPool, "gymnasium": RayGymnasiumPool, "dm": RayDMPool}
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_ray")]
 ACTIONS = np.arange(6) % 5
@@ -59,8 +62,10 @@ def ray_pool(lane: str) -> Iterator[Callable[..., Any]]:
     """`ray_pool(make_env=Toy, **config)`: three workers of two envs, seeds 0 to 5; closed after the test."""
     pools: list[Any] = []
 
-    def make(make_env: Any = Toy, num_workers: int = W, envs_per_worker: int = E, **config: Any) -> Any:
-        pools.append(RayEnvPool(make_env, num_workers, envs_per_worker, **{"seed": 0, **config}))
+    def make(
+        make_env: Any = Toy, num_workers: int = W, envs_per_worker: int = E, face: str = "gym", **config: Any
+    ) -> Any:
+        pools.append(FACES[face](make_env, num_workers, envs_per_worker, **{"seed": 0, **config}))
         assert all(isinstance(w.lane, lanes.FastLane) == (lane == "fast") for w in pools[-1]._workers)
         return pools[-1]
 
@@ -84,7 +89,9 @@ def same(one: Any, other: Any) -> None:
         assert list(one) == list(other)
         for key in one:
             same(one[key], other[key])
-    elif isinstance(one, tuple):
+    elif one is None or isinstance(one, str):
+        assert one == other
+    elif isinstance(one, tuple) or one.dtype == object:
         assert len(one) == len(other)
         for mine, theirs in zip(one, other, strict=True):
             same(mine, theirs)
@@ -98,10 +105,20 @@ def same(one: Any, other: Any) -> None:
 @pytest.mark.parametrize("env", [Toy, Camera])
 @pytest.mark.parametrize("mode", ["next_step", "same_step"])
 def test_a_pool_differs_from_one_without_actors(ray_pool: Any, env: Any, mode: str) -> None:
-    pool = ray_pool(env, autoreset_mode=mode, max_episode_steps=4)
+    step_beside_one_without_actors(ray_pool, env, mode, "gym")
+
+
+@pytest.mark.parametrize("mode", ["next_step", "same_step"])
+@pytest.mark.parametrize("face", ["gymnasium", "dm"])
+def test_another_face_differs_from_one_without_actors(ray_pool: Any, mode: str, face: str) -> None:
+    step_beside_one_without_actors(ray_pool, Camera, mode, face)
+
+
+def step_beside_one_without_actors(ray_pool: Any, env: Any, mode: str, face: str) -> None:
+    pool = ray_pool(env, face=face, autoreset_mode=mode, max_episode_steps=4)
     fns = [partial(env, row) for row in range(W * E)]
     own = envpool_wrap.from_env_fns(
-        fns, "gym", backend="inline", autoreset_mode=mode, seed=0, max_episode_steps=4
+        fns, face, backend="inline", autoreset_mode=mode, seed=0, max_episode_steps=4
     )
     same(pool.reset(), own.reset())
     for step in range(9):
@@ -112,6 +129,20 @@ def test_a_pool_differs_from_one_without_actors(ray_pool: Any, env: Any, mode: s
     same(pool.reset(options=options), own.reset(options=options))
     assert pool.stats()["steps"] == own.stats()["steps"]
     own.close()
+
+
+def test_the_gymnasium_face_is_a_vector_env_with_masks(ray_pool: Any) -> None:
+    pool = ray_pool(face="gymnasium", autoreset_mode="disabled")
+    assert isinstance(pool, VectorEnv) and pool.observation_space.shape == (W * E, 2)
+    pool.reset()
+    for _ in range(2):
+        *_, terminated, _, _ = pool.step(ACTIONS)
+    obs, _ = pool.reset(options={"reset_mask": terminated})
+    assert obs[:, 1].tolist() == [0, 2, 0, 2, 0, 2]
+    assert pool.call("double", 4, env_id=[1, 3]) == (9, 11)
+    assert pool.config["backend"] == "ray" and len(pool.actors) == W
+    pool.close()
+    assert pool.closed
 
 
 def test_each_env_is_built_once_in_its_own_actor_and_closed(ray_pool: Any, tmp_path: Path) -> None:
@@ -311,6 +342,13 @@ def test_a_hung_env_is_a_timeout_that_loses_nothing(ray_pool: Any) -> None:
         except PoolTimeout:
             assert time.monotonic() < deadline
     assert obs.tolist() == [[i, 1] for i in range(6)]
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e15])
+def test_a_timeout_may_be_as_long_as_one_likes(ray_pool: Any, timeout: float) -> None:
+    pool = ray_pool(num_workers=1, timeout=timeout)
+    pool.reset()
+    assert pool.step(ACTIONS[:E])[0][:, 1].tolist() == [1] * E
 
 
 @both_lanes

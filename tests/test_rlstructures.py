@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from envs import Counting, Faulty, Gated
 from gymnasium import spaces
+from rlstructures_envs import BESIDE, Counter, Modern, Walk, counters, step
 
 import envpool_wrap
 from envpool_protocol.errors import (
@@ -25,8 +26,6 @@ from envpool_protocol.errors import (
     PendingCallError,
     PoolClosedError,
     PoolTimeout,
-    RegistrationError,
-    SpecError,
     WorkerDied,
 )
 
@@ -43,96 +42,9 @@ from envpool_wrap.integrations.rlstructures import (  # noqa: E402
     VecEnv,
 )
 
-BESIDE = ["reward", "done", "truncated", "initial_state", "last_action"]
-LENGTHS = [3, 1, 2, 4]
-
-
-class Counter:
-    """Old gym's: obs [t, seed], reward 10 seed + t, ends after `length` steps, or those of its env_info."""
-
-    def __init__(self, length: int) -> None:
-        self.action_space = spaces.Discrete(3)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
-        self.length, self.resets = length, 0
-        self.seeds: list[int] = []
-        self.actions: list[list[int]] = []
-        self.given: list[Any] = []
-
-    def seed(self, seed: int) -> None:
-        self.seeds.append(seed)
-
-    def reset(self, env_info: Any = None) -> Any:
-        self.t, self.given = 0, [*self.given, env_info]
-        self.actions.append([])
-        self.length = (env_info or {}).get("length", self.length)
-        return [0, self.seeds[-1]]
-
-    def step(self, action: Any) -> Any:
-        assert type(action) is int
-        self.t += 1
-        self.actions[-1].append(action)
-        return [self.t, self.seeds[-1]], 10 * self.seeds[-1] + self.t, self.t >= self.length, {"not": "shown"}
-
-
-class Walk:
-    """Old gym's, without an observation space: a Dict of two floats. Ends beyond 1, reward x."""
-
-    action_space = spaces.Discrete(2)
-
-    def seed(self, seed: int) -> None:
-        self.rng = np.random.RandomState(seed)
-
-    def reset(self) -> Any:
-        self.x, self.identifier = self.rng.rand() * 2.0 - 1.0, self.rng.rand()
-        return {"x": self.x, "identifier": self.identifier}
-
-    def step(self, action: int) -> Any:
-        self.x += 0.3 if action else -0.3
-        return {"x": self.x, "identifier": self.identifier}, self.x, abs(self.x) > 1, {}
-
-
-class Modern(gymnasium.Env[Any, Any]):
-    """Gymnasium's: echoes its action in every kind of leaf, ends or is cut after `length` steps."""
-
-    def __init__(self, length: int = 2, cut: bool = False, action_space: Any = None) -> None:
-        self.observation_space = spaces.Dict(
-            {
-                "image": spaces.Box(0, 255, (4, 5, 3), np.uint8),
-                "arm": spaces.Dict({"joints": spaces.Box(-1, 1, (2, 2), np.float64)}),
-                "goal": spaces.Tuple([spaces.Discrete(100), spaces.Box(-1, 1, (), np.float32)]),
-                "mask": spaces.MultiBinary(3),
-            }
-        )
-        self.action_space = spaces.Box(-1, 1, (2, 2), np.float32) if action_space is None else action_space
-        self.length, self.cut, self.t = length, cut, 0
-        self.options: list[Any] = []
-
-    def obs(self) -> Any:
-        image = np.full((4, 5, 3), self.t, np.uint8)
-        goal = (self.t, np.float32(0.5))
-        mask = np.array([1, 0, 1], np.int8)
-        return {"image": image, "arm": {"joints": self.last}, "goal": goal, "mask": mask}
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.t, self.last = 0, np.zeros((2, 2))
-        self.options.append(options)
-        return self.obs(), {}
-
-    def step(self, action: Any) -> Any:
-        self.t += 1
-        if self.action_space.shape == (2, 2):
-            self.last = np.asarray(action, np.float64)
-        over = self.t >= self.length
-        return self.obs(), 0.5, over and not self.cut, over and self.cut, {}
-
 
 def values(tensors: Any, *keys: str) -> list[Any]:
     return [tensors[key].tolist() for key in keys]
-
-
-def step(env: Any, actions: Any) -> Any:
-    return env.step(DictTensor({"action": torch.tensor(actions)}))
 
 
 @pytest.fixture
@@ -148,10 +60,6 @@ def envs_of(backend: str) -> Iterator[Callable[..., Any]]:
     yield make
     for env in made:
         env.close()
-
-
-def counters(lengths: Any = LENGTHS) -> Any:
-    return [partial(Counter, length) for length in lengths]
 
 
 # Transcripts
@@ -507,194 +415,6 @@ def test_rows_are_the_same_on_every_backend() -> None:
 
 def CartPole() -> Any:
     return gymnasium.make("CartPole-v1", disable_env_checker=True)
-
-
-# Bad input
-
-
-@pytest.mark.parametrize(
-    ("policy_output", "message"),
-    [
-        ({"action": [0, 0, 0]}, r"action has 3 rows and 4 envs run: \[0, 1, 2, 3\]"),
-        ({"action": torch.zeros(5, dtype=torch.int64)}, "action has 5 rows and 4 envs run"),
-        ({"action": torch.tensor(0)}, "action has no rows and 4 envs run"),
-        ({"act": [0, 0, 0, 0]}, r"policy_output has \['act'\]; expected the key 'action'"),
-        (DictTensor(), r"policy_output has \[\]"),
-        (torch.zeros(4), "policy_output is tensor"),
-        ({"action": [0, 0, 0, 3]}, "3"),
-        ({"action": torch.zeros(4)}, "float"),
-        ({"action": torch.zeros(4, 2, dtype=torch.int64)}, "shape"),
-    ],
-)
-@pytest.mark.parametrize("kind", [GymEnv, GymEnvInf])
-def test_actions_that_do_not_fit_are_refused_and_nothing_is_sent(
-    kind: Any, policy_output: Any, message: str
-) -> None:
-    with kind(counters(), seed=80, backend="inline") as env:
-        env.reset()
-        with pytest.raises(ActionError, match=message):
-            env.step(policy_output)
-        (obs, _), _ = step(env, [0, 0, 0, 0])
-        assert obs["frame"][:, 0].tolist() == [1, 1, 1, 1]
-
-
-def test_a_shrunken_batch_wants_as_many_actions_as_envs_that_run() -> None:
-    with GymEnv(counters(), seed=80, backend="inline") as env:
-        env.reset()
-        step(env, [0, 0, 0, 0])
-        with pytest.raises(ActionError, match=r"action has 4 rows and 3 envs run: \[0, 2, 3\]"):
-            step(env, [0, 0, 0, 0])
-        assert step(env, [1, 1, 1])[0][1].tolist() == [0, 2, 3]
-
-
-def test_what_a_user_does_to_running_does_not_change_who_runs() -> None:
-    with GymEnv(counters(), seed=80, backend="inline") as env:
-        env.reset()
-        running = step(env, [0, 0, 0, 0])[1][1]
-        running.fill_(0)
-        (obs, was), _ = step(env, [0, 0, 0])
-        assert obs["frame"][:, 1].tolist() == [80, 82, 83] and was.tolist() == [0, 2, 3]
-
-
-@pytest.mark.parametrize("kind", [GymEnv, GymEnvInf])
-def test_a_step_before_the_first_reset_is_refused(kind: Any) -> None:
-    with kind([Counter(2)], seed=1) as env, pytest.raises(ActionError, match=r"call reset\(\) first"):
-        step(env, [0])
-
-
-@pytest.mark.parametrize(
-    ("env_info", "message"),
-    [
-        ({"length": [1, 2]}, r"env_info\['length'\] has 2 rows; expected one for each of 3 envs"),
-        ({"length": torch.tensor([1, 2])}, r"has 2 rows"),
-        (DictTensor({"length": [1, 2]}), r"has 2 rows"),
-        ({"length": 2}, r"env_info\['length'\] has no list"),
-        ({"length": torch.tensor(2)}, "has no list"),
-        ({"length": "abc"}, "has no list"),
-        ([{"length": 1}] * 3, r"env_info is \[.*; expected a DictTensor or a dict of lists"),
-    ],
-)
-def test_env_info_of_another_size_is_refused(env_info: Any, message: str) -> None:
-    with GymEnv(counters([2, 2, 2]), seed=1, backend="inline") as env:
-        env.reset()
-        with pytest.raises(ActionError, match=message):
-            env.reset(env_info)
-        assert len(step(env, [0, 0, 0])[0][1]) == 3, "the refused reset changed nothing"
-        assert env.reset({})[1].tolist() == [0, 1, 2]
-
-
-def test_env_info_for_envs_that_take_none_is_refused() -> None:
-    with GymEnv([Walk], seed=1) as env, pytest.raises(ActionError, match="nor `env_info`"):
-        env.reset({"length": [1]})
-
-
-def test_env_info_for_an_infinite_pool_that_would_forget_it_is_refused() -> None:
-    with envpool_wrap.from_env_fns(counters([1]), "gym", autoreset_mode="same_step") as pool:
-        env = GymEnvInf(pool)
-        env.reset()
-        with pytest.raises(ConfigError, match="keep_options=True"):
-            env.reset({"length": [1]})
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({}, r"autoreset_mode='next_step': make the pool with 'disabled'$"),
-        ({"autoreset_mode": "same_step"}, r"autoreset_mode='same_step': make the pool with 'disabled'$"),
-        ({"autoreset_mode": "disabled", "batch_size": 1}, "batch_size=1 of 2 envs"),
-        ({"autoreset_mode": "disabled", "infos": "list"}, "infos='list'"),
-    ],
-)
-def test_pools_that_do_not_go_with_it_are_refused_and_stay_open(config: Any, message: str) -> None:
-    with envpool_wrap.from_env_fns(counters([1, 1]), "gym", backend="inline", **config) as pool:
-        with pytest.raises(ConfigError, match=message):
-            GymEnv(pool)
-        pool.reset()
-
-
-def test_other_things_that_are_no_list_of_envs_are_refused(make: Any) -> None:
-    with pytest.raises(ConfigError, match=r"autoreset_mode='next_step'.*'disabled' or 'same_step'"):
-        VecEnv(make(Counting, num_envs=1))
-    with pytest.raises(ConfigError, match="autoreset_mode='disabled': make the pool with 'same_step'"):
-        VecEnv(make(Counting, num_envs=1, autoreset_mode="disabled"), infinite=True)
-    with pytest.raises(ConfigError, match=r"seed, num_envs beside .*: give settings to envpool_wrap.make"):
-        GymEnv(make(Counting, num_envs=1), seed=3, num_envs=2)
-    with pytest.raises(ConfigError, match="expected a list of envs or of functions, a task id, or a pool"):
-        GymEnv(make(Counting, "dm", num_envs=1, autoreset_mode="disabled"))
-    with pytest.raises(ConfigError, match="expected a list of envs or of functions"):
-        GymEnv(Counter(1))
-    with pytest.raises(RegistrationError, match="expected a list of functions"):
-        GymEnv([])
-    with pytest.raises(RegistrationError, match=r"instance 1 of the list is"):
-        GymEnv([Counter(1), partial(Counter, 1)])
-    with pytest.raises(RegistrationError, match=r"one env is in the list more than once"):
-        GymEnv([Counter(1)] * 2)
-    with pytest.raises(ConfigError, match="stay in this process"):
-        GymEnv([Counter(1), Counter(2)], backend="process")
-    with pytest.raises(ConfigError, match=r"unknown setting 'num_env'\. Nearest: 'num_envs'"):
-        GymEnv([Counter(1)], num_env=1)
-
-
-class Showing(Modern):
-    """With other spaces."""
-
-    def __init__(self, observation_space: Any, action_space: Any = None) -> None:
-        super().__init__(action_space=action_space)
-        self.observation_space = observation_space
-
-
-@pytest.mark.parametrize("key", BESIDE)
-def test_a_key_that_has_a_meaning_here_is_refused_and_the_pool_closed(key: str) -> None:
-    closed = []
-
-    class Closing(Showing):
-        def close(self) -> None:
-            closed.append(self)
-
-    env = Closing(spaces.Dict({key: spaces.Discrete(2)}))
-    with pytest.raises(SpecError, match=f"obs: '{key}' is the name of something else, too; rename"):
-        GymEnv([env])
-    assert closed == [env]
-
-
-@pytest.mark.parametrize(
-    ("observation_space", "action_space", "message"),
-    [
-        (spaces.Dict({"a": spaces.Dict({"t": spaces.Text(3)})}), None, r"obs\.a\.t: no tensor holds text"),
-        (spaces.Box(0, 9, (2,), np.uint32), None, "obs: torch cannot compute with uint32"),
-        (
-            spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)}), "a/b": spaces.Discrete(2)}),
-            None,
-            "obs: 'a/b' is the name of something else",
-        ),
-        (spaces.Discrete(2), spaces.Dict({"a": spaces.Discrete(2)}), "an action is one tensor here"),
-    ],
-)
-def test_spaces_that_no_tensor_holds_are_refused(
-    observation_space: Any, action_space: Any, message: str
-) -> None:
-    with pytest.raises(SpecError, match=message):
-        GymEnv([Showing(observation_space, action_space)])
-
-
-class Growing(Walk):
-    """Its observations have one number more each time."""
-
-    def reset(self) -> Any:
-        self.n = 1
-        return np.zeros(self.n)
-
-    def step(self, action: Any) -> Any:
-        self.n += 1
-        return np.zeros(self.n), 0.0, False, {}
-
-
-def test_a_shape_that_changes_is_an_error_of_that_env() -> None:
-    with GymEnv([Growing()], seed=1) as env:
-        env.reset()
-        with pytest.raises(EnvError, match=r"expected .*\(1,\).*") as caught:
-            step(env, [0])
-        assert isinstance(caught.value.__cause__, SpecError)
 
 
 # Failures

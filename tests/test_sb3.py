@@ -530,5 +530,5 @@ def test_a_simulator_that_is_batched_already_is_taken(monkeypatch: Any) -> None:
 
     monkeypatch.setattr(registry, "MAKERS", {})
     register_batched("Points", Points)
-    with pytest.raises(ConfigError, match="SB3VecEnv takes pools of envs"):
+    with pytest.raises(ConfigError, match=r"SB3VecEnv takes pools of envs.*ElegantRLVecEnv"):
         SB3VecEnv("Points")

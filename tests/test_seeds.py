@@ -107,8 +107,6 @@ def test_the_env_and_the_caller_share_the_options_dict(make: Any) -> None:
         (Counting, {"a": 1}, "_reset_envpool takes no options"),
         (Faulty, [{"a": 1}], "options is a list of 1 for 2 envs"),
         (Faulty, [{"a": 1}, 3], "options=3: expected a dict"),
-        (Faulty, 3, "options=3: expected a dict, or a list with one dict per env"),
-        (Faulty, "ab", "options='ab': expected a dict, or a list"),
     ],
 )
 def test_options_that_nobody_takes_are_dropped(make: Any, cls: Any, options: Any, message: str) -> None:

@@ -165,6 +165,10 @@ class Custom(spaces.Space[Any]):
     pass
 
 
+class Mission(spaces.Space[Any]):
+    """As MiniGrid has it, with `dtype=str`."""
+
+
 class Env:
     __module__ = "gymnasium.core"
 
@@ -190,6 +194,8 @@ ERRORS = [
     (spaces.Tuple([spaces.Sequence(ONE)]), ["obs.0:", "Sequence", NOT_SUPPORTED, "length"]),
     (spaces.OneOf([ONE, ONE]), ["obs:", "OneOf", NOT_SUPPORTED, "Discrete that says which"]),
     (Custom(), ["obs:", "Custom", NOT_SUPPORTED, "Box, Discrete, MultiDiscrete, MultiBinary, Text, Dict"]),
+    (Mission(dtype=str), ["obs:", "Mission", NOT_SUPPORTED, "Text, with the max_length", "TransformObs"]),
+    (Mission(), ["obs:", "Mission", NOT_SUPPORTED, "one of Box"]),
     (None, ["obs: got None;", A_SPACE, "__init__"]),
     ((4, 2), ["obs: got the tuple (4, 2);", A_SPACE]),
     (spaces.Box, ["obs: got the class Box, not an instance of it;", A_SPACE]),

@@ -8,13 +8,10 @@ from where the worker's answer lies to its place in the batch.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import select
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -29,7 +26,6 @@ from envpool_protocol.errors import (
     NothingPendingError,
     PendingCallError,
     PoolClosedError,
-    PoolError,
     PoolTimeout,
 )
 from envpool_protocol.sources import Description
@@ -37,13 +33,14 @@ from envpool_wrap import letters
 from envpool_wrap.actors import rows
 from envpool_wrap.actors.batches import Batch, Share
 from envpool_wrap.actors.counters import joined
+from envpool_wrap.actors.crew import Crew
 from envpool_wrap.actors.lanes import ActorGone
 from envpool_wrap.actors.rows import Arrays, Element
-from envpool_wrap.actors.workers import Question, Worker, check_same, start
+from envpool_wrap.actors.workers import Question, Worker
 from envpool_wrap.config import PoolConfig, Seeds
 
 _NO_EPISODE = -1
-_NOTED = ("env_id", "elapsed_step", "terminated", "truncated")
+_NOTED = ("env_id", "elapsed_step", "done")  # leaves that are looked at here, asked for or not
 
 
 class ActorCore:
@@ -57,42 +54,37 @@ class ActorCore:
         config: PoolConfig,
         seeds: Seeds,
     ) -> None:
-        self.workers, self.closed = list(workers), False
+        self.closed = False
+        self._crew = Crew(workers, description, config.timeout, self._lose)
         self._description, self._config, self._seeds = description, config, list(seeds)
         self._actions = _core.ActionReader(module.engine_module)
-        self._action_leaves: list[Element] = [leaf.element for leaf in description.spec.action.leaves]
         self._names: list[str] = []
+        self._wanted = 0  # of the names, the first so many were asked for
         self._leaves: list[Element] = []
-        self._finals: list[int] = []
-        self._all = list(range(config.num_envs))
         self._in_flight = np.zeros(config.num_envs, bool)  # sent, and not received
         self._elapsed = np.full(config.num_envs, _NO_EPISODE)
         # Idle in the middle of an episode when their worker died: after how many steps, and of what.
         self._lost: dict[int, tuple[int, Exception]] = {}
         self._batches: deque[Batch] = deque()
-        self._poll = select.poll()
-        self._at: dict[int, Worker] = {}  # by descriptor
         self._lock, self._pid = threading.Lock(), os.getpid()
-        self._waited = 0.0
         self._taken = {"batches": 0, "rows": 0}
 
     # ---- as the engine does ----
 
     def view(self, names: Sequence[str]) -> Sequence[str]:
         """Say, once, which leaves are wanted."""
-        self._names = list(names)
-        self._leaves, self._finals = rows.elements(self._description.spec, names)
-        self._env_id, self._steps, self._terminated, self._truncated = map(self._names.index, _NOTED)
-        for worker in self.workers:
-            self._open(worker)
-        return self._names
+        self._names, self._wanted = [*names, *(name for name in _NOTED if name not in names)], len(names)
+        self._leaves, finals = rows.elements(self._description.spec, self._names)
+        self._env_id, self._steps, self._done = map(self._names.index, _NOTED)
+        self._crew.open(self._names, self._leaves, finals)
+        return names
 
     def send(self, actions: tuple[Any, ...], env_id: Any) -> None:
         with self._inside():
             ids = self._idle(env_id)
             self._check_begun(ids)
             arrays = self._actions.read(actions, ids)
-            self._revive(env for env in ids if env not in self._lost)
+            self._crew.revive((env for env in ids if env not in self._lost), self._seeds)
             lost = [place for place, env in enumerate(ids) if env in self._lost] if self._lost else []
             self._submit(
                 ids, lost, lambda share: ("step", (share.local,), [leaf[share.at] for leaf in arrays])
@@ -102,7 +94,7 @@ class ActorCore:
         with self._inside():
             ids = self._idle(env_id)
             letter = None if options is None else list(map(letters.dumps, options))
-            self._revive(ids)
+            self._crew.revive(ids, self._seeds)
             for place, env in enumerate(ids):
                 self._lost.pop(env, None)
                 if seeds is not None and seeds[place] is not None:
@@ -122,14 +114,14 @@ class ActorCore:
                     "recv() with nothing in flight; send(), reset() or async_reset() first"
                 )
             wanted = min(self._config.rows, in_flight) if self._config.is_async else 0
-            self._wait(lambda: self._is_ready(wanted), timeout)
+            self._crew.wait(lambda: self._is_ready(wanted), timeout)
             batch = self._batches.popleft()
-            taken = batch.taken()
-            self._in_flight[taken[self._env_id]] = False
-            self._note(taken, batch.failures)
+            *arrays, leftovers = batch.taken()
+            self._in_flight[arrays[self._env_id]] = False
+            self._note(arrays, batch.failures)
             self._taken["batches"] += 1
             self._taken["rows"] += batch.filled
-            return taken
+            return (*arrays[: self._wanted], leftovers)
 
     def step(
         self, actions: tuple[Any, ...], env_id: Any, view: Any, timeout: float | None
@@ -146,69 +138,55 @@ class ActorCore:
         with self._inside():
             ids = self._chosen(env_id)
             for env in ids:
-                if 0 <= env < len(self._all) and self._in_flight[env]:
+                if 0 <= env < len(self._in_flight) and self._in_flight[env]:
                     raise PendingCallError(f"env {env} is in flight; recv() its result first")
             self._check_idle(ids)
             letter = letters.dumps(function)
-            self._revive(ids)
+            self._crew.revive(ids, self._seeds)
             results: list[Any] = [None] * len(ids)
-            failures: list[tuple[Any, ...]] = []
-            shares = self._shares(ids, list(range(len(ids))))
-            answers = self._errand({share.worker: ("apply", (share.local, letter)) for share in shares})
-            for share in shares:
-                value = answers[share.worker.number]
-                if isinstance(value, Exception):
-                    failures += self._deaths(share.envs, [0] * len(share.envs), value)
-                    continue
-                for place, result in zip(share.places, letters.loads(value[0]), strict=False):
+            answers, failures = self._answers(ids, "apply", letter)
+            for share, (told, failed) in answers:
+                for place, result in zip(share.places, letters.loads(told), strict=False):
                     results[place] = result
-                failures += share.worker.opened(value[1])
+                failures += share.worker.opened(failed)
             return results, sorted(failures, key=lambda failure: ids.index(failure[0]))
 
     def rebuild(self, env_id: Any) -> list[tuple[Any, ...]]:
         with self._inside():
-            ids = [env for env in self._idle(env_id) if self._worker(env).alive]
+            ids = [env for env in self._idle(env_id) if self._crew.worker(env).alive]
             self._elapsed[ids] = _NO_EPISODE
-            shares = self._shares(ids, list(range(len(ids))))
-            answers = self._errand({share.worker: ("rebuild", (share.local,)) for share in shares})
-            failures: list[tuple[Any, ...]] = []
-            for share in shares:
-                value = answers[share.worker.number]
-                if isinstance(value, Exception):
-                    failures += self._deaths(share.envs, [0] * len(share.envs), value)
-                else:
-                    failures += share.worker.opened(value)
-            return failures
+            answers, failures = self._answers(ids, "rebuild")
+            return [*failures, *(one for share, failed in answers for one in share.worker.opened(failed))]
 
     def close(self, timeout: float) -> tuple[bool, list[tuple[Any, ...]]]:
         if self.closed:
             return True, []
         with self._inside():
             self.closed = True
+            workers = self._crew.workers
             failures: list[tuple[Any, ...]] = []
             try:
-                asked = {worker: ("close", ()) for worker in self.workers if worker.alive}
+                asked = {worker: ("close", ()) for worker in workers if worker.alive}
                 with contextlib.suppress(PoolTimeout):  # what hangs is killed
-                    for number, value in self._errand(asked, timeout).items():
+                    for number, value in self._crew.ask(asked, timeout).items():
                         if not isinstance(value, Exception):  # dead
-                            failures += self.workers[number].opened(value)
+                            failures += workers[number].opened(value)
             finally:
-                for worker in self.workers:
-                    self._forget(worker)
-                    worker.end()
+                self._crew.end()
                 self._batches.clear()
             return True, failures
 
     def stats(self) -> dict[str, Any]:
         """The workers' counters, once what they do is done; zeros where one is dead."""
         answers: Mapping[int, Any] = {}
+        workers = self._crew.workers
         if not self.closed:
             with self._inside():
-                answers = self._errand({worker: ("stats", ()) for worker in self.workers if worker.alive})
+                answers = self._crew.ask({worker: ("stats", ()) for worker in workers if worker.alive})
         counted = {number: answer for number, answer in answers.items() if not isinstance(answer, Exception)}
-        return joined([len(worker.rows) for worker in self.workers], counted) | {
-            "caller_waited_seconds": self._waited,
-            "caller_inside_seconds": self._waited,
+        return joined([len(worker.rows) for worker in workers], counted) | {
+            "caller_waited_seconds": self._crew.waited,
+            "caller_inside_seconds": self._crew.waited,
             **self._taken,
             "in_flight": self.num_in_flight,
             "batches_held": 0,
@@ -244,38 +222,26 @@ class ActorCore:
             elapsed, death = self._lost.pop(env)
             self._land_lost(batch, [place], [env], [elapsed], WORKER, death)
         places = [place for place in range(len(ids)) if place not in lost] if lost else range(len(ids))
-        for share in self._shares(ids, places):
+        for share in self._crew.shares(ids, places):
             name, args, arrays = question(share)
             landed, failed = partial(self._land, share, batch), partial(self._fail, share, batch, name)
             share.worker.ask(Question(name, args, landed, failed, arrays))
 
-    def _shares(self, ids: list[int], places: Sequence[int]) -> list[Share]:
-        """Which worker has which of the ids at `places`."""
-        if ids is self._all and len(places) == len(ids):
-            return [
-                Share(worker, None, slice(worker.rows.start, worker.rows.stop)) for worker in self.workers
-            ]
-        share_of: dict[int, Share] = {}
-        for place in places:
-            worker = self._worker(ids[place])
-            share = share_of.setdefault(worker.number, Share(worker, [], []))
-            share.local.append(ids[place] - worker.rows.start)  # type: ignore[union-attr]
-            share.at.append(place)
-        return list(share_of.values())
-
-    def _errand(
-        self, asked: Mapping[Worker, tuple[str, tuple[Any, ...]]], timeout: float | None = None
-    ) -> dict[int, Any]:
-        """What these workers answer, by number; where one died, the error."""
-        answers: dict[int, Any] = {}
-        for worker, (name, args) in asked.items():
-            landed = partial(_keep, answers, worker.number)
-            worker.ask(Question(name, args, landed, landed))
-        self._wait(lambda: len(answers) == len(asked), self._config.timeout if timeout is None else timeout)
-        for answer in answers.values():
-            if isinstance(answer, Exception) and not isinstance(answer, ActorGone):
-                raise answer
-        return answers
+    def _answers(
+        self, ids: list[int], name: str, *args: Any
+    ) -> tuple[list[tuple[Share, Any]], list[tuple[Any, ...]]]:
+        """What the workers of `ids` answer, each asked about its share; and the failures where one died."""
+        shares = self._crew.shares(ids, range(len(ids)))
+        told = self._crew.ask({share.worker: (name, (share.local, *args)) for share in shares})
+        answers: list[tuple[Share, Any]] = []
+        failures: list[tuple[Any, ...]] = []
+        for share in shares:
+            answer = told[share.worker.number]
+            if isinstance(answer, Exception):
+                failures += self._deaths(share.envs, [0] * len(share.envs), answer)
+            else:
+                answers.append((share, answer))
+        return answers, failures
 
     # ---- what comes back ----
 
@@ -337,7 +303,7 @@ class ActorCore:
         """How far each env's episode is, so that a loss can be told."""
         env_id = arrays[self._env_id]
         self._elapsed[env_id] = arrays[self._steps]
-        ended = arrays[self._terminated] | arrays[self._truncated]
+        ended = arrays[self._done]
         if ended.any():
             self._elapsed[env_id[ended]] = 0 if self._config.autoreset_mode == "same_step" else _NO_EPISODE
             self._elapsed[[failure[0] for failure in failures]] = _NO_EPISODE
@@ -346,55 +312,8 @@ class ActorCore:
         """Whether the first batch is: with so many rows, or (synchronous) with all."""
         return bool(self._batches) and self._batches[0].filled >= (wanted or self._batches[0].size)
 
-    def _wait(self, done: Callable[[], bool], timeout: float | None) -> None:
-        """Take answers until `done`. Ctrl-C ends it, as does the deadline."""
-        begun = time.monotonic()
-        try:
-            while not done():
-                left = math.inf if timeout is None else timeout - (time.monotonic() - begun)
-                if not any(worker.questions for worker in self.workers):
-                    raise PoolError("nothing is asked of any worker, and yet something is waited for")
-                ready = self._poll.poll(None if timeout is None else max(0, math.ceil(left * 1e3)))
-                if not ready and left <= 0:
-                    raise PoolTimeout(self._late(timeout))
-                for descriptor, _ in ready:
-                    self._receive(self._at[descriptor])
-        finally:
-            self._waited += time.monotonic() - begun
-
-    def _late(self, timeout: float | None) -> str:
-        busy = ", ".join(map(str, (worker for worker in self.workers if worker.questions)))
-        return f"no batch within {timeout:g} s; still running: {busy}. Nothing is lost: recv() again."
-
-    def _receive(self, worker: Worker) -> None:
-        try:
-            worker.receive()
-        except ActorGone as gone:
-            self._bury(worker, gone)
-
-    # ---- life and death of workers ----
-
-    def _worker(self, env: int) -> Worker:
-        return self.workers[env // len(self.workers[0].rows)]
-
-    def _open(self, worker: Worker) -> None:
-        worker.open(self._action_leaves, self._leaves)
-        self._at[worker.lane.fileno()] = worker
-        self._poll.register(worker.lane.fileno(), select.POLLIN)
-        self._errand({worker: ("view", (self._names, self._finals))})
-
-    def _forget(self, worker: Worker) -> None:
-        for descriptor in [descriptor for descriptor, its in self._at.items() if its is worker]:
-            self._poll.unregister(descriptor)
-            del self._at[descriptor]
-
-    def _bury(self, worker: Worker, gone: ActorGone) -> None:
-        """Answer for a worker that died. Its envs that are idle are lost, if in the middle of an episode."""
-        self._forget(worker)
-        questions = worker.end()
-        death = ActorGone(f"the actor of {worker} died: {gone}")
-        for question in questions:
-            question.failed(death)
+    def _lose(self, worker: Worker, death: ActorGone) -> None:
+        """The envs of a worker that died: those that are idle are lost, if in the middle of an episode."""
         for batch in self._batches:  # what is there, and not received yet
             for at in batch.parts:
                 self._note([array[at] for array in batch.arrays], batch.failures)
@@ -402,21 +321,6 @@ class ActorCore:
             if self._elapsed[env] != _NO_EPISODE:
                 self._lost[env] = int(self._elapsed[env]), death
         self._elapsed[worker.rows] = _NO_EPISODE
-
-    def _revive(self, envs: Iterable[int]) -> None:
-        """Replace the dead workers of these envs."""
-        if all(worker.alive for worker in self.workers):
-            return
-        numbers = sorted({self._worker(env).number for env in envs})
-        dead = [self.workers[number] for number in numbers if not self.workers[number].alive]
-        if not dead:
-            return
-        for worker, description in zip(dead, start(dead, self._seeds_of), strict=True):
-            check_same(worker, description, self._description)
-            self._open(worker)
-
-    def _seeds_of(self, worker: Worker) -> Seeds:
-        return self._seeds[worker.rows.start : worker.rows.stop]
 
     # ---- what is refused ----
 
@@ -437,7 +341,7 @@ class ActorCore:
             self._lock.release()
 
     def _chosen(self, env_id: Any) -> list[int]:
-        return self._all if env_id is None else _core.read_env_ids(env_id)
+        return self._crew.all_envs if env_id is None else _core.read_env_ids(env_id)
 
     def _idle(self, env_id: Any) -> list[int]:
         ids = self._chosen(env_id)
@@ -446,12 +350,12 @@ class ActorCore:
 
     def _check_idle(self, ids: list[int]) -> None:
         """Raise ActionError unless every id is in range, idle, and there once."""
-        if ids is self._all and not self._in_flight.any():
+        if ids is self._crew.all_envs and not self._in_flight.any():
             return
         seen: set[int] = set()
         for env in ids:
-            if not 0 <= env < len(self._all):
-                last = len(self._all) - 1
+            if not 0 <= env < len(self._in_flight):
+                last = len(self._in_flight) - 1
                 raise ActionError(f"env_id {env} is out of range: this pool has envs 0 to {last}")
             if env in seen:
                 raise ActionError(f"env_id {env} is there twice; send each env once")
@@ -471,7 +375,3 @@ class ActorCore:
                 f"env_id {named}: no episode is going on (it ended, or none began), and autoreset_mode is "
                 f"'disabled'; reset(env_id=[{named}]) first"
             )
-
-
-def _keep(answers: dict[int, Any], number: int, value: Any, arrays: Arrays = ()) -> None:
-    answers[number] = value

@@ -187,7 +187,7 @@ class Host:
         value = None if leftovers is None else self._sendable(arrays, *leftovers)
         leaf = dict(zip(self._names, arrays, strict=True))
         leaf["env_id"] += self.first
-        if self._finals and not (leaf["terminated"].any() or leaf["truncated"].any()):
+        if self._finals and not leaf["done"].any():
             for final in self._finals:
                 arrays[final] = None
         return value, arrays

@@ -136,6 +136,10 @@ class BatchedPool:
     def recv(self, reset: bool = False, return_info: bool = True) -> Any:
         """Run what was sent, and return it in the shape of `step`, or of `reset` with `reset=True`.
 
+        Args:
+            reset: which shape.
+            return_info: nothing; EnvPool's `recv` has it.
+
         Raises:
             NothingPendingError: nothing was sent.
             SpecError: what the simulator returned is not what its spaces say, or on several devices.

@@ -15,12 +15,26 @@ from envpool_protocol.sources import Description, Source
 from envpool_protocol.spaces import leaf_spaces
 from envpool_protocol.spec import Leaf, SpaceSpec
 from envpool_wrap.config import PoolConfig
+from envpool_wrap.episode_stats import no_episodes
 from envpool_wrap.nested import builder
 from envpool_wrap.pool import Pool
 
 State = namedtuple("State", ["obs", "env_id", "elapsed_step", "players"])
 FinalState = namedtuple("FinalState", ["obs", "env_id", "elapsed_step", "players", "final_obs"])
+EpisodeState = namedtuple("EpisodeState", ["obs", "env_id", "elapsed_step", "players", "episode"])
+FinalEpisodeState = namedtuple(
+    "FinalEpisodeState", ["obs", "env_id", "elapsed_step", "players", "final_obs", "episode"]
+)
 Players = namedtuple("Players", ["env_id"])
+Episode = namedtuple("Episode", ["r", "l", "t"])
+
+# What a pool adds to the State, by its settings: (same-step mode, episode_stats).
+_STATES: dict[tuple[bool, bool], Any] = {
+    (False, False): State,
+    (True, False): FinalState,
+    (False, True): EpisodeState,
+    (True, True): FinalEpisodeState,
+}
 
 
 class DMPool(Pool):
@@ -28,8 +42,9 @@ class DMPool(Pool):
 
     `step_type` int32 (0 first, 1 mid, 2 last), `reward`, `discount` float32 (0 where terminated, else 1), and
     `observation`: `.obs` (nested as the space is), `.env_id`, `.elapsed_step`, `.players.env_id`, and in
-    same-step mode `.final_obs`, in every row the observation that the step led to.
-    Undeclared info has no place in a TimeStep.
+    same-step mode `.final_obs`, in every row the observation that the step led to. With `episode_stats` also
+    `.episode`: `.r`, `.l` and `.t` as in `envpool_wrap.episode_stats`, zero but in the rows that are LAST.
+    What envs return as info has no place in a TimeStep.
     """
 
     _has_info = False
@@ -38,28 +53,38 @@ class DMPool(Pool):
     def __init__(
         self, source: Source, description: Description, module: ModuleType, config: PoolConfig
     ) -> None:
-        for key, value in (("episode_stats", config.episode_stats), ("infos", config.infos)):
-            if value in (True, "list"):
-                raise ConfigError(
-                    f"{key}={value!r}: a TimeStep has no info; use another env_type, or leave it out"
-                )
+        if config.infos == "list":
+            raise ConfigError(
+                "infos='list': a TimeStep has no info that could be a list; leave infos out, or use "
+                "env_type='gym' or 'gymnasium'"
+            )
         super().__init__(source, description, module, config)
+        self._state = _STATES[self._has_finals, config.episode_stats]
 
     def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> dm_env.TimeStep:
         step_type, reward, discount, env_id, elapsed_step = leaves[self._rest]
-        facts = (self._build_obs(leaves), env_id, elapsed_step, Players(env_id))
-        if not self._has_finals:
-            return dm_env.TimeStep(step_type, reward, discount, State(*facts))
-        finals = self._final_leaves(leaves, step_type == dm_env.StepType.LAST)
-        state = FinalState(*facts, self._build_obs(finals))
-        return dm_env.TimeStep(step_type, reward, discount, state)
+        facts = [self._build_obs(leaves), env_id, elapsed_step, Players(env_id)]
+        if self._has_finals:
+            facts.append(self._build_obs(self._final_leaves(leaves, self._ended(leaves))))
+        if self._episodes is not None:
+            facts.append(Episode(**(info.get("episode") or no_episodes(len(env_id)))))
+        return dm_env.TimeStep(step_type, reward, discount, self._state(*facts))
+
+    def _ended(self, leaves: Sequence[Any]) -> Any:
+        step_type, *_ = leaves[self._rest]
+        return step_type == dm_env.StepType.LAST
 
     def observation_spec(self) -> Any:
         """Specs of one env's observation, as `TimeStep.observation` is nested."""
         obs = array_specs(self._description.spec.obs, self.spec.gymnasium_observation_space)
         env_id = dm_env.specs.Array((), np.int32, "env_id")
-        facts = (obs, env_id, dm_env.specs.Array((), np.int32, "elapsed_step"), Players(env_id))
-        return FinalState(*facts, obs) if self._has_finals else State(*facts)
+        facts = [obs, env_id, dm_env.specs.Array((), np.int32, "elapsed_step"), Players(env_id)]
+        if self._has_finals:
+            facts.append(obs)
+        if self._episodes is not None:
+            columns = no_episodes(1)
+            facts.append(Episode(*(dm_env.specs.Array((), columns[k].dtype, k) for k in Episode._fields)))
+        return self._state(*facts)
 
     def action_spec(self) -> Any:
         """Specs of one env's action, nested as the space is."""

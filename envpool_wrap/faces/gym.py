@@ -10,21 +10,36 @@ from envpool_wrap.config import PoolConfig
 from envpool_wrap.pool import Pool
 
 
-def gym_result(pool: Any, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
-    """`(obs, info)` after a reset, `(obs, reward, terminated, truncated, info)` after a step."""
-    reward, terminated, truncated, env_id, elapsed_step = leaves[pool._rest]
-    if pool._has_finals:
-        ended = terminated | truncated
-        if ended.any():
-            info["final_obs"], info["_final_obs"] = pool._final_obs(leaves, ended), ended
-            info["final_info"], info["_final_info"] = info.get("final_info", {}), ended
-            pool._add_final_info(leaves, ended, info["final_info"])
-    info["env_id"] = env_id
-    info["players"] = {"env_id": env_id}
-    info["elapsed_step"] = elapsed_step
-    info = pool._infos.finish(info, len(env_id))
-    obs = pool._build_obs(leaves)
-    return (obs, info) if reset else (obs, reward, terminated, truncated, info)
+class TuplePool(Pool):
+    """What the gym and the gymnasium face share.
+
+    `(obs, info)` after a reset, `(obs, reward, terminated, truncated, info)` after a step.
+    """
+
+    _leaves = ("reward", "terminated", "truncated", "env_id", "elapsed_step")
+
+    def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
+        reward, terminated, truncated, env_id, elapsed_step = leaves[self._rest]
+        if self._has_finals:
+            ended = terminated | truncated
+            if ended.any():
+                info["final_obs"], info["_final_obs"] = self._final_obs(leaves, ended), ended
+                info["final_info"], info["_final_info"] = info.get("final_info", {}), ended
+                self._add_final_info(leaves, ended, info["final_info"])
+        info["env_id"] = env_id
+        info["players"] = {"env_id": env_id}
+        info["elapsed_step"] = elapsed_step
+        info = self._infos.finish(info, len(env_id))
+        obs = self._build_obs(leaves)
+        return (obs, info) if reset else (obs, reward, terminated, truncated, info)
+
+    def _ended(self, leaves: Sequence[Any]) -> Any:
+        _, terminated, truncated, *_ = leaves[self._rest]
+        return terminated | truncated
+
+    def _final_obs(self, leaves: Sequence[Any], ended: Any) -> Any:
+        """The last observations of episodes that ended in these rows, of which there are some."""
+        raise NotImplementedError
 
 
 def metadata_of(config: PoolConfig) -> dict[str, Any]:
@@ -35,7 +50,7 @@ def metadata_of(config: PoolConfig) -> dict[str, Any]:
     return {"autoreset_mode": mode, "render_modes": ["rgb_array"]}
 
 
-class GymPool(Pool):
+class GymPool(TuplePool):
     """A pool with EnvPool's gym API.
 
     `reset() -> (obs, info)` and `step(action) -> (obs, reward, terminated, truncated, info)`; every array has
@@ -45,9 +60,6 @@ class GymPool(Pool):
     every row the observation that the step led to), `final_info`, and the masks `_final_obs` and
     `_final_info`.
     """
-
-    _leaves = ("reward", "terminated", "truncated", "env_id", "elapsed_step")
-    _pack = gym_result
 
     def _final_obs(self, leaves: Sequence[Any], ended: Any) -> Any:
         return self._build_obs(self._final_leaves(leaves, ended))

@@ -14,19 +14,16 @@ from envpool_protocol.errors import ActionError, EnvError, EnvFailure, WorkerDie
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import access
 from envpool_wrap.config import PoolConfig
-from envpool_wrap.faces.gym import gym_result, metadata_of
+from envpool_wrap.faces.gym import TuplePool, metadata_of
 from envpool_wrap.nested import builder
-from envpool_wrap.pool import Pool
 
 
-class GymnasiumPool(Pool, VectorEnv):
+class GymnasiumPool(TuplePool, VectorEnv):
     """A pool as a `VectorEnv`: batched spaces, `reset` with a mask, tuples from `call`.
 
     Asynchronous pools return `batch_size` rows, named by `info["env_id"]`; Gymnasium's wrappers need
     synchronous ones.
     """
-
-    _leaves = ("reward", "terminated", "truncated", "env_id", "elapsed_step")
 
     def __init__(
         self, source: Source, description: Description, module: ModuleType, config: PoolConfig
@@ -44,7 +41,12 @@ class GymnasiumPool(Pool, VectorEnv):
 
     def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
         self._last = leaves
-        return gym_result(self, leaves, info, reset)
+        return super()._pack(leaves, info, reset)
+
+    @property
+    def closed(self) -> bool:  # type: ignore[override]  # of a VectorEnv it is an attribute
+        """Whether `close` was called."""
+        return bool(self._core.closed)
 
     def _final_obs(self, leaves: Sequence[Any], ended: Any) -> Any:
         """Gymnasium's way: an object array with the last observation where an episode ended, else None."""

@@ -15,8 +15,7 @@ from gymnasium.vector import AutoresetMode
 
 import envpool_wrap
 from envpool_protocol.errors import ConfigError
-from envpool_wrap.faces.gym import GymPool
-from envpool_wrap.faces.gymnasium import GymnasiumPool
+from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
 from envpool_wrap.integrations.elegantrl_args import EnvArgs
 from envpool_wrap.integrations.elegantrl_batch import checked_actions, from_elegantrl
@@ -232,7 +231,7 @@ class ElegantRLEnv(ElegantRLFace):
         super().__init__(envs, env_name, max_step, config)
 
     def _check_pool(self) -> None:
-        if not isinstance(self.pool, GymPool | GymnasiumPool):
+        if not isinstance(self.pool, TuplePool):
             raise ConfigError(f"ElegantRLEnv of {self.pool!r}: expected a task id, or a pool of one env")
         for key, value in {"num_envs": 1, **self.settings}.items():
             if self.pool.config[key] != value:

@@ -1,7 +1,9 @@
 """Envs in Ray actors, on one machine or many, behind the pool API.
 
 pool = RayEnvPool(make_env, num_workers=4, envs_per_worker=16)      worker w has the envs 16 w to 16 w + 15
-vec_env = WrapperRayVecEnv(make_and_seed, 4, 16)                    the same as Stable-Baselines3's VecEnv
+envs = RayGymnasiumPool(make_env, 4, 16)                            the same as Gymnasium's VectorEnv,
+pool = RayDMPool(make_env, 4, 16)                                   with batches of dm_env.TimeStep,
+vec_env = WrapperRayVecEnv(make_and_seed, 4, 16)                    and as Stable-Baselines3's VecEnv
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ from envpool_protocol.sources import Description, Source, source_of
 from envpool_wrap.backends import Placement
 from envpool_wrap.config import PoolConfig, seeds_of
 from envpool_wrap.core import OpenCore, check_settings, pickled
+from envpool_wrap.faces.dm import DMPool
 from envpool_wrap.faces.gym import GymPool
+from envpool_wrap.faces.gymnasium import GymnasiumPool
 from envpool_wrap.imports import needs
+from envpool_wrap.pool import Pool
 
 with needs("ray", ray="2.40"):
     import ray  # noqa: F401
@@ -29,8 +34,8 @@ from envpool_wrap.actors.host import Plan
 from envpool_wrap.actors.workers import Staff, Worker, start
 
 
-class RayEnvPool(GymPool):
-    """A pool whose envs are in Ray actors; see `GymPool` for its methods and for what they return.
+class OnActors(Pool):
+    """What pools have in common whose envs are in Ray actors, whichever face they have.
 
     Each actor has a pool of its own for `envs_per_worker` envs, and steps them one after the other, unless
     `backend` says otherwise. Row `w * envs_per_worker + k` is env k of worker w, everywhere. A synchronous
@@ -131,6 +136,18 @@ class RayEnvPool(GymPool):
             "num_threads": self._config.num_threads,
         }
         return {**super().config, **own}
+
+
+class RayEnvPool(OnActors, GymPool):
+    """A pool whose envs are in Ray actors, with EnvPool's gym API: see `OnActors` and `GymPool`."""
+
+
+class RayGymnasiumPool(OnActors, GymnasiumPool):
+    """The same as a `gymnasium.vector.VectorEnv`: see `OnActors` and `GymnasiumPool`."""
+
+
+class RayDMPool(OnActors, DMPool):
+    """The same with the dm_env API: see `OnActors` and `DMPool`."""
 
 
 def WrapperRayVecEnv(

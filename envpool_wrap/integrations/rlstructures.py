@@ -24,8 +24,7 @@ from envpool_protocol.errors import (
 )
 from envpool_protocol.sources import listed
 from envpool_wrap.env_fns import pool_of
-from envpool_wrap.faces.gym import GymPool
-from envpool_wrap.faces.gymnasium import GymnasiumPool
+from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
 from envpool_wrap.integrations.columns import action_column, columns_of
 
@@ -321,7 +320,7 @@ def _made(envs: Any, config: dict[str, Any]) -> Any:
 
 def _check_pool(pool: Any, infinite: bool | None) -> bool:
     """Whether the pool's envs always run."""
-    if not isinstance(pool, GymPool | GymnasiumPool):
+    if not isinstance(pool, TuplePool):
         raise ConfigError(
             f"{pool!r:.80}: expected a list of envs or of functions, a task id, or a pool with the gym or "
             "gymnasium API"

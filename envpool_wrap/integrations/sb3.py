@@ -12,7 +12,7 @@ from gymnasium import spaces
 import envpool_wrap
 from envpool_protocol.errors import ConfigError, SpecError
 from envpool_wrap import access
-from envpool_wrap.faces.gym import GymPool
+from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
 from envpool_wrap.infos import LAYOUTS, listed_row
 from envpool_wrap.pool import Pool
@@ -174,9 +174,13 @@ def _made(envs: Any, config: dict[str, Any]) -> Any:
 
 def _check_pool(pool: Any) -> None:
     if not isinstance(pool, Pool):
-        raise ConfigError(f"{pool!r} is a simulator that is batched already; SB3VecEnv takes pools of envs")
+        raise ConfigError(
+            f"{pool!r} is a simulator that is batched already: SB3VecEnv takes pools of envs, since "
+            "Stable-Baselines3 has NumPy arrays alone, and asks envs one by one; use the pool's own step(), "
+            "or ElegantRLVecEnv, which leaves arrays where they are"
+        )
     config = pool._config
-    if pool._leaves != GymPool._leaves:
+    if not isinstance(pool, TuplePool):
         raise ConfigError(f"{pool!r}: a TimeStep has no info; make it with env_type='gym'")
     if config.is_async:
         raise ConfigError(

@@ -2,8 +2,9 @@
 
     kept = tensors(space, "obs")
     kept.spec(8)            the spec of 8 rows
-    kept.of(arrays)         tensors that share the memory of the arrays
-    kept.arrays(tensors)    and back
+    kept.of(arrays)         tensors that share the memory of the arrays, or tensors as they are
+    kept.rows(tensors)      and back, on their device
+    kept.arrays(tensors)    the same as arrays
 
 A Dict is a Composite; a Tuple is one with the keys "0", "1", ... A scalar Box has shape (1,), as in torchrl's
 own gym envs. torchrl counts from 0: the `start` of a Discrete or MultiDiscrete is taken off and put back.
@@ -59,15 +60,23 @@ class Leaf:
 
     def of(self, array: Any) -> Any:
         """A tensor of shape (rows, *shape): the array's own memory, unless there is a `start` to take off."""
-        counted = array - self._start.astype(array.dtype) if self._start.any() else array
-        return torch.from_numpy(counted).reshape(len(array), *self._shape)
+        tensor = torch.as_tensor(array)
+        counted = tensor - self._start_like(tensor) if self._start.any() else tensor
+        return counted.reshape(len(counted), *self._shape)
+
+    def rows(self, tensor: Any) -> Any:
+        """The tensor as `of` was given it. Another shape stays as it is."""
+        tensor = tensor.detach()
+        if tensor.shape[1:] == self._shape:
+            tensor = tensor.reshape(len(tensor), *self._space.shape)
+        return tensor + self._start_like(tensor) if self._start.any() else tensor
 
     def arrays(self, tensor: Any) -> Any:
         """The array that `of` made the tensor from, wherever the tensor is. Another shape stays as it is."""
-        array = tensor.detach().cpu().numpy()
-        if array.shape[1:] == self._shape:
-            array = array.reshape(len(array), *self._space.shape)
-        return array + self._start.astype(array.dtype) if self._start.any() else array
+        return self.rows(tensor).cpu().numpy()
+
+    def _start_like(self, tensor: Any) -> Any:
+        return torch.as_tensor(self._start, dtype=tensor.dtype, device=tensor.device)
 
 
 class Branch:
@@ -85,10 +94,16 @@ class Branch:
         by_key = values if isinstance(values, Mapping) else dict(zip(self.members, values, strict=True))
         return {key: member.of(by_key[key]) for key, member in self.members.items()}
 
+    def rows(self, tensordict: Any) -> Any:
+        """A dict or tuple of tensors."""
+        return self._nested({key: member.rows(tensordict.get(key)) for key, member in self.members.items()})
+
     def arrays(self, tensordict: Any) -> Any:
         """A dict or tuple of arrays."""
-        arrays = {key: member.arrays(tensordict.get(key)) for key, member in self.members.items()}
-        return tuple(arrays.values()) if self.is_tuple else arrays
+        return self._nested({key: member.arrays(tensordict.get(key)) for key, member in self.members.items()})
+
+    def _nested(self, values: dict[str, Any]) -> Any:
+        return tuple(values.values()) if self.is_tuple else values
 
 
 def _box(space: spaces.Box, shape: tuple[int, ...], dtype: Any) -> Any:

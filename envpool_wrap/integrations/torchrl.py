@@ -12,12 +12,11 @@ import numpy as np
 from gymnasium import spaces
 
 from envpool_protocol.errors import ConfigError, SpecError
+from envpool_wrap import registry
 from envpool_wrap.config import seeds_of
-from envpool_wrap.faces.gym import GymPool
-from envpool_wrap.faces.gymnasium import GymnasiumPool
+from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
-from envpool_wrap.integrations.tensors import Branch, tensors
-from envpool_wrap.registry import make
+from envpool_wrap.integrations.tensors import Branch, Leaf, tensors
 
 with needs("torchrl"):
     import torch
@@ -60,15 +59,12 @@ class EnvPoolEnv(EnvBase):  # type: ignore[misc]
         super().__init__(device=device, batch_size=[rows])
         self.pool, self.is_closed = pool, False
         self._is_dict = isinstance(pool.spec.gymnasium_observation_space, spaces.Dict)
-        self._observed = _observed(pool.spec)
+        self._observed = observed(
+            pool.spec.gymnasium_observation_space, _without_text(pool.spec.gymnasium_info_space)
+        )
         self._action = tensors(pool.spec.gymnasium_action_space, "action")
         self._seeds: dict[int, int | None] = {}
-        flag = Categorical(2, shape=(rows, 1), dtype=torch.bool)
-        flags = {key: flag.clone() for key in ("done", "terminated", "truncated")}
-        self.observation_spec = self._observed.spec(rows).to(device)
-        self.full_action_spec = Composite(action=self._action.spec(rows), shape=(rows,)).to(device)
-        self.reward_spec = Unbounded((rows, 1)).to(device)
-        self.done_spec = Composite(flags, shape=(rows,)).to(device)
+        declare(self, self._observed, self._action)
         self._now = self.fake_tensordict()["next"]  # a row per env: what it told last
 
     def _reset(self, tensordict: Any, *, options: Any = None) -> Any:
@@ -123,14 +119,15 @@ class EnvPoolEnv(EnvBase):  # type: ignore[misc]
         return f"{type(self).__name__}({self.pool!r}, device={self.device})"
 
 
-def _pool_of(given: Any, config: dict[str, Any]) -> GymPool | GymnasiumPool:
+def _pool_of(given: Any, config: dict[str, Any]) -> TuplePool:
     pool = given
-    if isinstance(given, str):
-        pool = make(given, "gym", **{"autoreset_mode": "disabled", "infos": "none", **config})
-    elif not isinstance(given, GymPool | GymnasiumPool):
+    if isinstance(given, str) and given not in registry.MAKERS:
+        pool = registry.make(given, "gym", **{"autoreset_mode": "disabled", "infos": "none", **config})
+    elif not isinstance(given, TuplePool):
         raise ConfigError(
-            f"EnvPoolEnv of {given!r}: expected a task id, or a pool that envpool_wrap.make made with the "
-            "env_type 'gym' or 'gymnasium'"
+            f"EnvPoolEnv of {given!r}: expected a task id, or a pool of envs that envpool_wrap.make made "
+            "with the env_type 'gym' or 'gymnasium'. For a simulator that is batched already, there is "
+            "BatchedPoolEnv in envpool_wrap.integrations.torchrl_batched"
         )
     elif config:
         raise ConfigError(f"{', '.join(config)} beside a pool: give settings to envpool_wrap.make")
@@ -151,14 +148,29 @@ def _pool_of(given: Any, config: dict[str, Any]) -> GymPool | GymnasiumPool:
     return pool  # type: ignore[no-any-return]
 
 
-def _observed(spec: Any) -> Branch:
-    """Observation and declared info, by their keys in a tensordict."""
-    obs, info = tensors(spec.gymnasium_observation_space, "obs"), _without_text(spec.gymnasium_info_space)
+def declare(env: Any, observed: Branch, action: Leaf | Branch) -> None:
+    """Give a torchrl env its specs."""
+    rows, device = env.batch_size[0], env.device
+    flag = Categorical(2, shape=(rows, 1), dtype=torch.bool)
+    flags = {key: flag.clone() for key in ("done", "terminated", "truncated")}
+    env.observation_spec = observed.spec(rows).to(device)
+    env.full_action_spec = Composite(action=action.spec(rows), shape=(rows,)).to(device)
+    env.reward_spec = Unbounded((rows, 1)).to(device)
+    env.done_spec = Composite(flags, shape=(rows,)).to(device)
+
+
+def observed(space: Any, info_space: Any = None) -> Branch:
+    """Observation and declared info, by their keys in a tensordict.
+
+    Raises:
+        SpecError: a space that tensors cannot hold, or a key that torchrl uses.
+    """
+    obs = tensors(space, "obs")
     members = dict(obs.members) if isinstance(obs, Branch) and not obs.is_tuple else {"observation": obs}
     taken = [key for key in members if key in _TAKEN]
     if taken:
         raise SpecError(f"obs.{taken[0]}: torchrl keeps something else under this key; rename it")
-    return Branch(members | ({"info": tensors(info, "info")} if info else {}))
+    return Branch(members | ({"info": tensors(info_space, "info")} if info_space else {}))
 
 
 def _without_text(space: Any) -> Any:
