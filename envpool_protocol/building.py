@@ -67,7 +67,7 @@ def build(
         return module, key, True
     locks = records.home() / "locks"
     for needed in (modules, locks):
-        needed.mkdir(parents=True, exist_ok=True)
+        _make_writable(needed)
     lock = filelock.FileLock(locks / f"{name}-{key}.lock", timeout=compiler.BUILD_DEADLINE)
     try:
         with lock:
@@ -80,6 +80,17 @@ def build(
             f"another process has been building {name} for too long; it holds {error.lock_file}"
         ) from None
     return module, key, False
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise BuildError(
+            f"modules cannot be kept in {folder} ({error}); set ENVPOOL_WRAP_HOME to a folder that you may "
+            "write to"
+        ) from None
 
 
 def _compile_and_publish(

@@ -23,6 +23,7 @@ from envpool_protocol import CppWrapperGenerator, building, compiler, records, r
 from envpool_protocol.errors import (
     BuildError,
 )
+from envpool_protocol.sources import source_of
 
 generate = CppWrapperGenerator.generate_envpool_wrap
 
@@ -253,6 +254,17 @@ def test_missing_compiler_is_named_with_its_package(environ: dict[str, str], col
     error = cold_user.fail("my_env.py")
     assert "BuildError: no C++ compiler found" in error and "apt-get install g++" in error
     assert not list(cold_user.home.rglob("*MyEnv*"))
+
+
+@pytest.mark.parametrize("place", ["file/below", "/proc/no"])
+def test_home_that_cannot_be_written_is_told_with_what_to_do(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ENVPOOL_WRAP_HOME", str(tmp_path / place))
+    description = source_of(Nested).describe()
+    with pytest.raises(BuildError, match=r"modules cannot be kept in .*; set ENVPOOL_WRAP_HOME to a folder"):
+        building.build(description, records.home() / "modules", False, print)
 
 
 def test_module_that_is_there_is_pooled_without_a_compiler(user: Newcomer) -> None:
