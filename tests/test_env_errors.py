@@ -94,8 +94,9 @@ def test_a_flag_without_a_return_is_taken_for_false(hook: str) -> None:
 @pytest.mark.parametrize("returned", [None, "hello"])
 def test_an_observation_that_is_no_number_is_told_as_a_dtype(returned: Any) -> None:
     forgets = type("Forgets", (Counting,), {"_make_obs_envpool": lambda self: returned})
-    with envpool_wrap.from_env_fns([lambda: forgets(0)], "gym", backend="inline") as pool, pytest.raises(
-        EnvError, match=rf"obs: expected shape \(3,\), dtype float32, found {returned!r}\n"
+    with (
+        envpool_wrap.from_env_fns([lambda: forgets(0)], "gym", backend="inline") as pool,
+        pytest.raises(EnvError, match=rf"obs: expected shape \(3,\), dtype float32, found {returned!r}\n"),
     ):
         pool.reset()
 

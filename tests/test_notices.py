@@ -45,7 +45,7 @@ def test_a_method_that_is_like_a_hook_the_class_has_is_warned_of(monkeypatch: py
         EnvManager.register_env(cls)
 
 
-def test_a_cast_is_told_at_the_line_that_stepped(make: Any) -> None:
+def test_a_cast_is_told_at_the_line_that_stepped() -> None:
     with pytest.warns(UserWarning, match="no_such_leaf: an env returned dtype float64") as caught:
         warn_once("no_such_leaf", "float64", "float32")
     assert caught[0].filename == __file__
