@@ -72,10 +72,7 @@ inline EnvpoolHook step(EnvpoolCall* call) {
   if (!ok(call_method(call, kStepHook, call->action_object))) return kStepHook;
   if (const EnvpoolHook failed = observe(call); failed != kNoHook) return failed;
   const auto call_flag = [&call_hook](EnvpoolHook hook, int32_t* flag) {
-    const Ref result = call_hook(hook);
-    if (result.get() != Py_None) return as_flag(result.get(), flag);
-    PyErr_Format(host->spec_error, "%s must return a bool, found None", kHookNames[hook]);
-    return false;
+    return as_flag(call_hook(hook).get(), flag, kHookNames[hook]);
   };
   if (!call_flag(kDoneHook, &call->terminated)) return kDoneHook;
   if (call->module->has_truncated && !call_flag(kTruncatedHook, &call->truncated)) return kTruncatedHook;
