@@ -124,7 +124,7 @@ inline py::object read_action(PyObject* value, const EnvpoolLeaf& leaf, const st
   PyArrayObject* batch = as_ndarray(array.ptr());
   if (!has_dims(batch, leaf, 1) || PyArray_DIM(batch, 0) != count) {
     raise("ActionError", std::string(leaf.name) + ": expected " + wanted(leaf, std::to_string(count)) +
-                             " (one row per env), found " + py::cast<std::string>(describe(array.ptr())));
+                             " (one row per env), found " + describe_both(value, array));
   }
   if (!PyArray_IS_C_CONTIGUOUS(batch) || !is_dtype(batch, leaf.dtype)) {
     array = cast_to_leaf(std::move(array), leaf, "ActionError");

@@ -96,9 +96,12 @@ inline EnvpoolHook reset(EnvpoolCall* call) {
 inline EnvpoolHook step(EnvpoolCall* call) {
   const Ref result(call_step(call));
   if (!result) return kStepMethod;
-  const bool read = is_tuple_of(result.get(), 5)
-                        ? read_five(call, result.get())
-                        : refuse("step", "(obs, reward, terminated, truncated, info)", result.get());
+  const char* expected = is_tuple_of(result.get(), 4)
+                             ? "(obs, reward, terminated, truncated, info), since its class is a "
+                               "gymnasium.Env (of other classes, old gym's four values are taken)"
+                             : "(obs, reward, terminated, truncated, info)";
+  const bool read =
+      is_tuple_of(result.get(), 5) ? read_five(call, result.get()) : refuse("step", expected, result.get());
   return read ? kNoHook : kStepMethod;
 }
 

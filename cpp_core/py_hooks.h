@@ -71,10 +71,11 @@ inline EnvpoolHook step(EnvpoolCall* call) {
   if (call->action_object == nullptr) return kStepHook;
   if (!ok(call_method(call, kStepHook, call->action_object))) return kStepHook;
   if (const EnvpoolHook failed = observe(call); failed != kNoHook) return failed;
-  if (!as_flag(call_hook(kDoneHook).get(), &call->terminated)) return kDoneHook;
-  if (call->module->has_truncated && !as_flag(call_hook(kTruncatedHook).get(), &call->truncated)) {
-    return kTruncatedHook;
-  }
+  const auto call_flag = [&call_hook](EnvpoolHook hook, int32_t* flag) {
+    return as_flag(call_hook(hook).get(), flag, kHookNames[hook]);
+  };
+  if (!call_flag(kDoneHook, &call->terminated)) return kDoneHook;
+  if (call->module->has_truncated && !call_flag(kTruncatedHook, &call->truncated)) return kTruncatedHook;
   if (!as_reward(call, call_hook(kRewardHook).get())) return kRewardHook;
   if (call->module->has_info && !as_info(call, call_hook(kInfoHook).get(), "what _info_envpool returns")) {
     return kInfoHook;

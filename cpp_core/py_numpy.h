@@ -60,6 +60,13 @@ inline py::object describe(PyObject* value) {
   return py::str("shape {}, dtype {}").format(array.attr("shape"), array.attr("dtype"));
 }
 
+// The same of what is no array, and `array`, made of it: what turns out to be no numbers is shown as it is.
+inline std::string describe_both(PyObject* value, const py::object& array) {
+  PyArrayObject* made = as_ndarray(array.ptr());
+  const bool shown = !PyArray_Check(value) && !PyArray_ISNUMBER(made) && !PyArray_ISBOOL(made);
+  return py::cast<std::string>(shown ? quoted(value) : describe(array.ptr()));
+}
+
 inline std::string wanted(const EnvpoolLeaf& leaf, const std::string& batch = "") {
   std::string shape = shape_text(leaf.shape, leaf.ndim);
   if (leaf.ndim == 1 && !batch.empty()) shape.erase(shape.size() - 2, 1);  // the comma of "(3,)"
@@ -81,7 +88,7 @@ inline py::object to_array(PyObject* value, const EnvpoolLeaf& leaf, const char*
   } catch (py::error_already_set& ragged) {
     if (!ragged.matches(PyExc_ValueError) && !ragged.matches(PyExc_TypeError)) throw;
     raise(error, std::string(leaf.name) + ": expected " + wanted(leaf, batch) +
-                     ", found rows of different shapes: " + py::cast<std::string>(py::str(ragged.value())));
+                     ", found rows of different shapes: " + py::cast<std::string>(quoted(value)));
   }
 }
 
@@ -189,7 +196,7 @@ inline int store_value(PyObject* value, const EnvpoolLeaf* leaf, void* to) {
     py::object array = to_array(value, *leaf, "SpecError");
     if (!has_dims(as_ndarray(array.ptr()), *leaf)) {
       raise("SpecError", std::string(leaf->name) + ": expected " + wanted(*leaf) + ", found " +
-                             py::cast<std::string>(describe(array.ptr())));
+                             describe_both(value, array));
     }
     const py::object cast = cast_to_leaf(array, *leaf, "SpecError");
     std::memcpy(to, PyArray_DATA(as_ndarray(cast.ptr())), static_cast<size_t>(leaf->nbytes));

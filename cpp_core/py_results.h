@@ -14,9 +14,16 @@ inline bool ok(PyObject* result) {
 
 // The functions below borrow `result`. It may be null, with the error set, which they pass on.
 
-inline bool as_flag(PyObject* result, int32_t* flag) {
+// -1 with the error set; None is an error of a hook, whose author may have forgotten to return something.
+inline int32_t truth(PyObject* result, const char* hook) {
+  if (hook == nullptr || result != Py_None) return PyObject_IsTrue(result);
+  PyErr_Format(host->spec_error, "%s must return a bool, found None", hook);
+  return -1;
+}
+
+inline bool as_flag(PyObject* result, int32_t* flag, const char* hook = nullptr) {
   if (result == nullptr) return false;
-  *flag = result == Py_True ? 1 : result == Py_False ? 0 : PyObject_IsTrue(result);
+  *flag = result == Py_True ? 1 : result == Py_False ? 0 : truth(result, hook);
   return *flag >= 0;
 }
 

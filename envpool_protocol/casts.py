@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from envpool_protocol.notices import notice
 
 _told: set[tuple[str, str, str]] = set()
 
@@ -12,7 +12,7 @@ def warn_once(leaf: str, found: str, wanted: str) -> None:
     if (leaf, found, wanted) in _told:
         return
     _told.add((leaf, found, wanted))
-    message = (
+    notice(
         f"{leaf}: an env returned dtype {found} for a leaf of dtype {wanted}; it is cast on every step. "
+        "Return the declared dtype to save the cast."
     )
-    warnings.warn(message + "Return the declared dtype to save the cast.", UserWarning, stacklevel=2)

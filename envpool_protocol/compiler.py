@@ -72,7 +72,8 @@ def _version(command: tuple[str, ...], _mtime: int) -> str:
     try:
         said = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise BuildError(f"{path} --version failed: {error}. {_INSTALL}") from error
+        why = (getattr(error, "stderr", None) or str(error)).strip().rstrip(".")
+        raise BuildError(f"{path} --version failed: {why}. {_INSTALL}") from error
     return said.stdout.partition("\n")[0]
 
 

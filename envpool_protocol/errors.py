@@ -130,7 +130,10 @@ class EnvFailure:
         if self.hook == WORKER:
             return f"env {self.env_id}: {self.exception}"
         facts = f"seed {self.seed}, elapsed_step {self.elapsed_step}, action {self.action!r}"
-        return f"{where}\n  {facts}\n{self.traceback.rstrip()}"
+        lines = [where, f"  {facts}"]
+        if "Traceback" in self.traceback:  # else it is the exception once more
+            lines.append(self.traceback.rstrip())
+        return "\n".join(lines)
 
 
 class _FailedRows(PoolError):

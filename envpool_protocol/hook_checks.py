@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from envpool_protocol.envpool_protocol import OPTIONAL_HOOKS, REQUIRED_HOOKS, EnvPoolProtocol, takes_out
 from envpool_protocol.errors import ProtocolError
+from envpool_protocol.notices import notice
 from envpool_protocol.source_kinds import arguments
 
 # Positional arguments of each hook after self; _reset_envpool may have keyword arguments besides.
@@ -17,12 +19,31 @@ _NOT_PLAIN = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.
 
 
 def check_hooks(cls: type[EnvPoolProtocol]) -> None:
-    """Raise ProtocolError unless every required hook is there and every hook can be called."""
-    missing = [hook for hook in REQUIRED_HOOKS if getattr(cls, hook) is getattr(EnvPoolProtocol, hook)]
+    """Raise ProtocolError unless every required hook is there and every hook can be called.
+
+    A method that is an optional hook but for a letter or two would never be called: that is warned of.
+    """
+    missing = [hook for hook in REQUIRED_HOOKS if _is_default(cls, hook)]
     if missing:
-        raise ProtocolError(f"{cls.__qualname__} does not define {', '.join(missing)}; every env needs it")
+        typos = ((_likely_typo(cls, hook), hook) for hook in missing)
+        hints = "".join(f"; is {name} meant to be {hook}?" for name, hook in typos if name)
+        needed = f"{cls.__qualname__} does not define {', '.join(missing)}; every env needs it"
+        raise ProtocolError(needed + hints)
+    for hook in OPTIONAL_HOOKS:
+        if _is_default(cls, hook) and (name := _likely_typo(cls, hook)):
+            notice(f"{cls.__qualname__}.{name} is no hook, so it is never called; is it meant to be {hook}?")
     for hook in REQUIRED_HOOKS + OPTIONAL_HOOKS:
         _check_signature(cls, hook)
+
+
+def _is_default(cls: type, hook: str) -> bool:
+    return getattr(cls, hook) is getattr(EnvPoolProtocol, hook)
+
+
+def _likely_typo(cls: type, hook: str) -> str | None:
+    """The name in a class that is nearly that of a hook."""
+    names = [name for name in dir(cls) if name not in REQUIRED_HOOKS + OPTIONAL_HOOKS]
+    return next(iter(difflib.get_close_matches(hook, names, n=1, cutoff=0.9)), None)
 
 
 def _check_signature(cls: type, hook: str) -> None:

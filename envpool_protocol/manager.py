@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from envpool_protocol import generator, origins, records
 from envpool_protocol.building import build
 from envpool_protocol.compiled.hooks import hooks_of
 from envpool_protocol.errors import DuplicateEnvError, RegistrationError, UnknownEnvError, nearest
+from envpool_protocol.notices import notice
 from envpool_protocol.source_kinds import GymnasiumId
 from envpool_protocol.sources import Source, source_of
 
@@ -119,7 +119,7 @@ class EnvManager:
         try:
             source = source_of(env_id)
         except RegistrationError as error:
-            raise UnknownEnvError(f"{unknown_message(env_id)} {error}") from error
+            raise UnknownEnvError(f"{unknown_message(env_id)}. {error}") from error
         return cls.add(source)
 
     @classmethod
@@ -245,13 +245,15 @@ class CppWrapperGenerator:
 
 def unknown_message(task_id: Any) -> str:
     """What to say of a task id that nobody knows."""
+    import gymnasium
+
+    if not isinstance(task_id, str):
+        return f"{task_id!r:.80} is no task id; give the str that envpool_wrap.register(...) returns"
     known = sorted({*records.task_ids(), *EnvManager.task_ids()})
-    hint = nearest(str(task_id), known) or (
-        f" Known: {', '.join(known)}." if known else " No env is known yet."
-    )
-    return (
-        f"no env is called {task_id!r}.{hint} Generate one: CppWrapperGenerator.generate_envpool_wrap(MyEnv)"
-    )
+    hint = nearest(task_id, known) or (f" Known: {', '.join(known)}." if known else " No env is known yet.")
+    env_id = task_id.removesuffix("_wrap")
+    env = repr(env_id) if env_id in gymnasium.registry else "MyEnv"
+    return f"no env is called {task_id!r}.{hint} Generate one: envpool_wrap.register({env})"
 
 
 def _say_if_taken_over(task_id: str, new: records.Origin) -> None:
@@ -259,10 +261,9 @@ def _say_if_taken_over(task_id: str, new: records.Origin) -> None:
     if record is None or record.origin.file is None or not Path(record.origin.file).exists():
         return
     if (new.file, new.qualname) != (record.origin.file, record.origin.qualname):
-        warnings.warn(
+        notice(
             f"{task_id} stood for {record.origin} and now stands for {new}; "
-            "give one of them another name with register_env(..., name='Other') to keep both",
-            stacklevel=3,
+            "give one of them another name with register_env(..., name='Other') to keep both"
         )
 
 

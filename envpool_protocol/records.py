@@ -112,8 +112,9 @@ def writable(folder: Path) -> Path:
             return folder
     except OSError as error:
         raise BuildError(
-            f"nothing can be written into {folder} ({error}); set ENVPOOL_WRAP_HOME to a folder of yours"
-        ) from error
+            f"nothing can be written into {folder} ({error}); set ENVPOOL_WRAP_HOME to a folder that you may "
+            "write to"
+        ) from None
 
 
 def _path(task_id: str) -> Path:

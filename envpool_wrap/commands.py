@@ -1,7 +1,7 @@
 """The commands of `envpool-wrap`. Each prints a table, or JSON with `--json`.
 
-Exit codes: 0, 1 where a problem was found, 2 for wrong usage. Errors of ours are one or two lines on stderr;
-`--debug` shows their traceback. What an env raises is shown with its own.
+Exit codes: 0, 1 where a problem was found, 2 for wrong usage. Of errors of ours the message is on stderr, cut
+where a compiler speaks; `--debug` shows all. What an env raises is shown with its own part of the traceback.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -21,8 +22,15 @@ import typer
 import envpool_protocol
 from envpool_protocol import origins, records
 from envpool_protocol.descriptions import Description
-from envpool_protocol.errors import ConfigError, EnvPoolError, RegistrationError, UnknownEnvError
+from envpool_protocol.errors import (
+    BuildError,
+    ConfigError,
+    EnvPoolError,
+    RegistrationError,
+    UnknownEnvError,
+)
 from envpool_protocol.manager import CppWrapperGenerator, EnvManager, unknown_message
+from envpool_protocol.notices import outside
 from envpool_wrap import doctor as examination
 from envpool_wrap import registry
 from envpool_wrap.backends import cores
@@ -181,10 +189,12 @@ def tune(
 ) -> None:
     """Measure an env, and say which backend, how many workers and how many envs suit it."""
     with _reported(debug):
+        if plot is not None and not plot.absolute().parent.is_dir():
+            raise ConfigError(f"--plot {plot}: there is no folder {plot.parent}")
         told = tune_env(_registered(target), num_envs, seconds)
+        _show(told.to_json(), str(told), as_json)
         if plot is not None:
             told.plot(plot)
-        _show(told.to_json(), str(told), as_json)
 
 
 @app.command()
@@ -268,8 +278,15 @@ def _reported(debug: bool) -> Iterator[None]:
         except (EnvPoolError, ImportError) as error:
             if debug:
                 raise
-            first, *more = str(error).strip().splitlines()
-            typer.echo(f"error: {first}", err=True)
-            if more:
-                typer.echo(f"{more[0].strip()} (all of it: --debug)", err=True)
+            lines = str(error).strip().splitlines()
+            if isinstance(error, BuildError) and len(lines) > 1:  # all that a compiler said
+                lines = [lines[0], f"{lines[1].strip()} (all of it: --debug)"]
+            typer.echo("\n".join([f"error: {lines[0]}", *lines[1:]]), err=True)
             raise typer.Exit(2 if isinstance(error, _USAGE) else 1) from None
+        except Exception as error:
+            of_the_env = outside(error.__traceback__)
+            if debug or of_the_env is None:
+                raise
+            told = traceback.format_exception(type(error), error, of_the_env)
+            typer.echo("".join(told).rstrip(), err=True)
+            raise typer.Exit(1) from None

@@ -83,7 +83,8 @@ class PoolConfig:
         for key in settings:
             if key not in known and key not in _ENVPOOL_KEYS:
                 raise ConfigError(
-                    f"unknown setting {key!r}.{nearest(key, known)} Settings: {', '.join(known)}"
+                    f"unknown setting {key!r}.{nearest(key, known)} Settings: {', '.join(known)}. "
+                    f"An argument of the env's constructor goes into env_kwargs={{{key!r}: ...}}"
                 )
         checked = {key: (_CHECKS | _ENVPOOL_KEYS)[key](key, value) for key, value in settings.items()}
         values = {key: value for key, value in checked.items() if key in known}
@@ -167,7 +168,9 @@ def _one_of(*choices: Any) -> Callable[[str, Any], Any]:
             if plain is choice or (isinstance(plain, str) and _letters(plain) == _letters(choice)):
                 return choice
         hint = nearest(str(plain), [choice for choice in choices if isinstance(choice, str)])
-        raise ConfigError(f"{key}={value!r}: expected one of {', '.join(map(repr, choices))}.{hint}")
+        expected = ", ".join(map(repr, choices))
+        one_of = "one of " if len(choices) > 1 else ""
+        raise ConfigError(f"{key}={value!r}: expected {one_of}{expected}.{hint}")
 
     return check
 

@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import importlib.util
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from envpool_protocol import compiler, origins, records
 from envpool_protocol.errors import BuildError, ConfigError, RegistrationError, UnknownEnvError, nearest
 from envpool_protocol.manager import CppWrapperGenerator, EnvManager, unknown_message
+from envpool_protocol.notices import notice
 from envpool_protocol.prebuilt import prebuilt_module
 from envpool_protocol.sources import Description, Source, source_of
 from envpool_wrap.config import PoolConfig
@@ -163,7 +163,7 @@ def find(task_id: str) -> Generated:
         why = _stale(record, source)
         if not why:
             return Generated(source, Description.from_json(record.description), _load(record))
-        warnings.warn(f"{task_id}: {why}; its module is generated again", stacklevel=3)
+        notice(f"{task_id}: {why}; its module is generated again")
     EnvManager.add(source)
     module = _generate(source)
     return Generated(source, Description.from_json(json.loads(module.description)), module)
@@ -173,7 +173,7 @@ def _generate(source: Source) -> ModuleType:
     try:
         compiler.find_compiler()
     except BuildError as error:
-        warnings.warn(f"{source.task_id} runs on the prebuilt module: {error}", stacklevel=4)
+        notice(f"{source.task_id} runs on the prebuilt module: {error}")
         return prebuilt_module(source.describe())
     made = CppWrapperGenerator.generate_envpool_wrap(source.task_id)
     return load_generated(made.path, made.key, source.name)

@@ -193,6 +193,7 @@ GOOD = Echo().reset(seed=1)[0]
 END = (0.0, False, False, {})
 BAD: list[tuple[type, str, Any, str]] = [
     (Echo, "step", (GOOD, 0.0, False, {}), r"step must return \(obs, reward, .*found a tuple of 4"),
+    (Echo, "step", (GOOD, 0.0, False, {}), r"is a gymnasium\.Env \(of other classes, old gym's four values"),
     (Echo, "step", None, r"step must return .*found a NoneType: None"),
     (Echo, "step", [GOOD, *END], r"step must return .*found a list: "),
     (Echo, "step", (GOOD, "1.5", *END[1:]), r"reward: expected one number, found "),

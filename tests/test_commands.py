@@ -14,6 +14,7 @@ import envs
 import pytest
 from newcomer import MY_ENV
 
+import envpool_protocol
 import envpool_wrap
 from envpool_protocol import EnvManager
 from envpool_wrap import doctor
@@ -226,6 +227,32 @@ def test_tune_prints_the_report_and_draws_it(run: Any, counting: str, tmp_path: 
     assert values["config"] == {"env_type": "gym", "num_envs": 1, "backend": "inline"}
 
 
+@pytest.mark.parametrize("command", ["bench", "tune"])
+def test_env_that_raises_is_shown_by_its_own_part_of_the_traceback(
+    command: str, run: Any, my_env: Path, shared_modules: Path, own_home: Path
+) -> None:
+    (own_home / doctor.records.home().name).mkdir(parents=True)
+    (doctor.records.home() / "modules").symlink_to(shared_modules)
+    my_env.write_text(MY_ENV.replace("self.t += 1", "self.t += self.no_such_thing"))
+    done = run(command, f"{my_env}:MyEnv", "--num-envs", 1, *QUICK, code=1)
+    assert "no attribute 'no_such_thing'" in done.stderr
+    assert done.stderr.count("File ") == 1 and f'File "{my_env}", line' in done.stderr
+
+
+def test_plot_that_cannot_be_written_is_refused_before_anything_is_measured(run: Any, counting: str) -> None:
+    done = run("tune", counting, *QUICK, "--plot", "/no/such/folder/plot.svg", code=2)
+    assert (done.stdout, done.stderr) == (
+        "",
+        "error: --plot /no/such/folder/plot.svg: there is no folder /no/such/folder\n",
+    )
+
+
+def test_proposed_state_is_shown_whole(run: Any, my_env: Path, own_home: Path) -> None:
+    pytest.importorskip("numba")
+    said = run("generate", f"{my_env}:MyEnv", "--compiled", code=1).stderr
+    assert "    state_envpool = {\n        'envid': np.int64,\n" in said and "--debug" not in said
+
+
 @pytest.mark.parametrize("words", [["bench"], ["tune"], ["info"], ["generate"], ["no-such-command"]])
 def test_missing_words_are_wrong_usage(words: list[str], run: Any) -> None:
     assert "Usage" in run(*words, code=2).stderr
@@ -242,10 +269,14 @@ def test_bad_options_are_wrong_usage(option: tuple[Any, ...], run: Any, counting
 
 
 def test_version_and_help(run: Any) -> None:
-    import envpool_protocol
-
     assert run("--version").stdout == f"{envpool_protocol.__version__}\n"
     assert "doctor" in run("--help").stdout
+
+
+def test_package_is_the_script_too() -> None:
+    words = [sys.executable, "-m", "envpool_wrap", "--version"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert said == f"{envpool_protocol.__version__}\n"
 
 
 def test_missing_extra_is_one_line_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,6 +232,56 @@ class NoSuchName(Here):
         self.t += nothing_of_that_name  # type: ignore[name-defined]  # noqa: F821  # here
 
 
+@refused("_step_envpool", "module 'numpy' has no attribute 'unwrapp'")
+class NoSuchFunction(Here):
+    def _step_envpool(self, action: Any) -> None:
+        self.x = np.unwrapp(self.x)  # type: ignore[attr-defined]  # here
+
+
+@refused("_step_envpool", "Use of unsupported NumPy function 'numpy.einsum'")
+class UnknownFunction(Here):
+    def _step_envpool(self, action: Any) -> None:
+        self.x = np.einsum("i,i", np.ones(2), np.ones(2))  # here
+
+
+@refused("_step_envpool", "The 'with (context manager) as (variable):' construct is not supported")
+class Opens(Here):
+    def _step_envpool(self, action: Any) -> None:  # here
+        with open("x") as file:
+            file.read()
+
+
+@refused("_step_envpool", "Cannot infer the type of variable 'seen'")
+class EmptyList(Here):
+    def _step_envpool(self, action: Any) -> None:
+        seen: list[int] = []  # here
+        self.t = len(seen)
+
+
+@refused("_step_envpool", "the keys of a dict must be constant strings; look numbers up in a tuple")
+class LooksUp(Here):
+    def _step_envpool(self, action: Any) -> None:
+        self.x = {0: -1.0, 1: 1.0}[action]  # here
+
+
+@refused("_step_envpool", "the keys of a dict must be constant strings")
+class KeysOfTwoTypes(Here):
+    def _step_envpool(self, action: Any) -> None:
+        self.x = {"left": 1.0, 2: "right"}["left"]  # type: ignore[assignment]  # here
+
+
+@refused("_step_envpool", "a dict is for what a hook returns; use an array")
+class GrowsADict(Here):
+    def _step_envpool(self, action: Any) -> None:
+        self.t = {i: i for i in range(3)}[0]  # here
+
+
+@refused("_reward_envpool", "reward: none does not fit float32; the hook returns nothing")
+class ForgetsToReturn(Here):
+    def _reward_envpool(self) -> None:  # type: ignore[override]  # here
+        pass
+
+
 @pytest.mark.parametrize(("cls", "hook", "reason"), REFUSED, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_refusal_names_class_hook_line_and_reason(cls: type, hook: str, reason: str) -> None:
     with pytest.raises(BuildError) as caught:
@@ -271,6 +321,26 @@ def test_leaves_that_hooks_cannot_write(space: Any, reason: str) -> None:
 
 
 # Declarations
+
+
+def test_a_reset_that_raises_is_why_its_attributes_are_not_proposed(registry: None) -> None:
+    class Bouncing(EnvPoolProtocol):
+        observation_space, action_space = spaces.Box(0, 1, (2,)), spaces.Discrete(2)
+
+        def __init__(self, envid: int) -> None: ...
+        def _reset_envpool(self) -> None:
+            self.x = self.random.uniform()  # type: ignore[attr-defined]
+
+        def _step_envpool(self, action: Any) -> None: ...
+        def _make_obs_envpool(self) -> Any: ...
+        def _done_envpool(self) -> bool:
+            return False
+
+        def _reward_envpool(self) -> float:
+            return 0.0
+
+    with pytest.raises(ProtocolError, match=r"_reset_envpool sets is not in it: it raised AttributeError"):
+        CppWrapperGenerator.generate_envpool_wrap(Bouncing, compiled=True)
 
 
 def test_a_class_without_a_state_is_told_what_to_add(registry: None) -> None:

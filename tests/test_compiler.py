@@ -90,12 +90,15 @@ def test_compiler_in_a_folder_with_a_space_is_not_cut_at_the_space(
     assert (find_compiler().path, find_compiler().arguments) == (str(asked), ())
 
 
-@pytest.mark.parametrize("script", ["exit 3", "kill -9 $$"])
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [("exit 3", "exit status 3"), ("kill -9 $$", "SIGKILL"), ("echo no cc1plus. >&2; exit 1", "no cc1plus")],
+)
 def test_compiler_that_cannot_say_its_version_is_a_build_error(
-    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", str(program(tmp_path / "broken", script)))
-    with pytest.raises(BuildError, match=r"broken --version failed"):
+    with pytest.raises(BuildError, match=rf"broken --version failed: .*{why}[^.]*\. Install one"):
         find_compiler()
 
 

@@ -20,6 +20,8 @@ from envpool_wrap.config import PoolConfig, seeds_of
         ({"num_env": 3}, r"unknown setting 'num_env'\. Nearest: 'num_envs'"),
         ({"batchsize": 3}, "Nearest: 'batch_size'"),
         ({"zzz": 3}, "unknown setting 'zzz'. Settings: num_envs"),
+        ({"frame_skip": 4}, r"goes into env_kwargs=\{'frame_skip': \.\.\.\}"),
+        ({"max_num_players": 2}, "max_num_players=2: expected 1."),
         ({"num_envs": 0}, "num_envs=0: expected an int of at least 1"),
         ({"num_envs": -1}, "num_envs=-1"),
         ({"num_envs": 2.0}, "num_envs=2.0: expected an int"),

@@ -13,7 +13,7 @@ import pytest
 from envs import STEP_HOOKS, Counting, Faulty, Gated, Journal, until_it_receives
 
 import envpool_wrap
-from envpool_protocol.errors import EnvError, NothingPendingError, PoolError
+from envpool_protocol.errors import EnvError, NothingPendingError, PoolError, SpecError
 
 ZEROS = np.zeros(3, int)
 HOME = os.getpid()
@@ -79,6 +79,26 @@ def test_an_exception_in_a_reset_loses_its_facts_or_other_rows(make: Any, backen
     # Its seed was not used up by the reset that failed.
     assert pool.get_attr("seeds")[1][-1] == 43
     assert pool.get_attr("seeds")[0] == [42]
+
+
+@pytest.mark.parametrize("hook", ["_done_envpool", "_truncated_envpool"])
+def test_a_flag_without_a_return_is_taken_for_false(hook: str) -> None:
+    forgets = type("Forgets", (Counting,), {hook: lambda self: None})
+    with envpool_wrap.from_env_fns([lambda: forgets(0)], "gym", backend="inline") as pool:
+        pool.reset()
+        with pytest.raises(EnvError, match=f"{hook} must return a bool, found None") as caught:
+            pool.step(pool.action_space.sample()[None])
+        assert caught.value.hook == hook and isinstance(caught.value.__cause__, SpecError)
+
+
+@pytest.mark.parametrize("returned", [None, "hello"])
+def test_an_observation_that_is_no_number_is_told_as_a_dtype(returned: Any) -> None:
+    forgets = type("Forgets", (Counting,), {"_make_obs_envpool": lambda self: returned})
+    with (
+        envpool_wrap.from_env_fns([lambda: forgets(0)], "gym", backend="inline") as pool,
+        pytest.raises(EnvError, match=rf"obs: expected shape \(3,\), dtype float32, found {returned!r}\n"),
+    ):
+        pool.reset()
 
 
 def test_an_exception_of_an_autoreset_is_lost(make: Any, backend: str) -> None:

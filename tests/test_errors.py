@@ -16,6 +16,7 @@ from envpool_protocol.errors import (
     EnvError,
     EnvFailure,
     EnvPoolError,
+    SpecError,
     UnknownEnvError,
     WorkerDied,
     nearest,
@@ -112,6 +113,11 @@ def test_env_error_names_the_first_failure_and_counts_the_others() -> None:
         "2 more",
     ):
         assert fact in str(error)
+
+
+def test_failure_without_frames_says_what_it_is_once() -> None:
+    error = EnvFailure(0, "_reward_envpool", 42, 0, 1, SpecError("no number"), "SpecError: no number\n")
+    assert str(error).count("no number") == 1
 
 
 @pytest.mark.parametrize("name", sorted(set(classes()) - {"EnvError", "WorkerDied"}))

@@ -92,6 +92,15 @@ class TestRegistering:
         with pytest.raises(UnknownEnvError, match="Known: CartPole_wrap"):
             EnvManager.source("zzz")
 
+    def test_an_id_that_gymnasium_knows_is_told_how_to_register(self) -> None:
+        for task_id in ("Acrobot-v1", "Acrobot-v1_wrap"):
+            with pytest.raises(UnknownEnvError, match=r"register\('Acrobot-v1'\)"):
+                envpool_wrap.make(task_id, "gym")
+
+    def test_make_of_a_class_is_told_what_a_task_id_is(self) -> None:
+        with pytest.raises(UnknownEnvError, match=r"Counting'> is no task id; give the str that .*register"):
+            envpool_wrap.make(Counting, "gym")  # type: ignore[arg-type]
+
     def test_source_of_a_class_registers_it_and_keeps_a_name_it_has(self) -> None:
         env = another("Fresh")
         assert EnvManager.source(env).task_id == "Fresh_wrap"

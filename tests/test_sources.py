@@ -39,6 +39,12 @@ def test_class_missing_a_hook_is_refused_by_the_hooks_name(hook: str) -> None:
         source_of(variant(**{hook: getattr(EnvPoolProtocol, hook)}))
 
 
+def test_typo_in_the_name_of_a_hook_is_found() -> None:
+    members = {"_dne_envpool": Counting._done_envpool, "_done_envpool": EnvPoolProtocol._done_envpool}
+    with pytest.raises(ProtocolError, match=r"needs it; is _dne_envpool meant to be _done_envpool\?"):
+        source_of(variant(**members))
+
+
 def test_class_missing_several_hooks_hears_of_all_at_once() -> None:
     class Bare(EnvPoolProtocol):
         def __init__(self, envid: int) -> None: ...

@@ -84,11 +84,15 @@ def compiled_facts(source: Source) -> dict[str, Any]:
 def _what_to_add(source: Source) -> str:
     env = source.make(0)
     try:
-        with contextlib.suppress(Exception):
+        fault = ""
+        try:
             env._reset_envpool()  # which may set what __init__ does not
+        except Exception as error:
+            fault = f"\nWhat _reset_envpool sets is not in it: it raised {type(error).__name__}: {error}\n"
         return (
             f"{source.label} declares no state, so its hooks cannot be compiled. Add {DECLARATION} to the "
             f"class: a dtype for each attribute that its hooks use. From an instance:\n\n{proposal(env)}\n"
+            f"{fault}"
         )
     finally:
         with contextlib.suppress(Exception):

@@ -114,7 +114,9 @@ class _Kernel:
         else:
             builder.store(ir.IntType(8)(0), self._leaf_place(builder, leaves, _TRUNCATED))
         reward = Leaf("reward", self.spec.reward, (), "array")
-        copy = rows.leaf_copier(reward, self._returned("_reward_envpool"))
+        returned = self._returned("_reward_envpool")
+        with refusals.of_hook(self.cls, "_reward_envpool"):
+            copy = rows.leaf_copier(reward, returned)
         self._store(builder, "_reward_envpool", copy, (reward, _REWARD), state, leaves, error)
         if self.spec.has_info:
             self._info(builder, state, leaves, error)

@@ -16,7 +16,7 @@ from numba.core import errors
 from envpool_protocol.compiled.self_types import MARK
 from envpool_protocol.errors import BuildError, EnvPoolError
 
-_NUMBA = Path(numba.__file__).resolve().parent
+_NOT_THE_USERS = (Path(numba.__file__).resolve().parent, Path(__file__).resolve().parents[1])
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _PLACE = re.compile(r'File "([^"]+)", line (\d+)|Raised from (\S+) \((\d+)\)')
 _PATTERNS = (
@@ -31,9 +31,13 @@ _PATTERNS = (
     r"(Invalid use of .*)",
     r"(No conversion from .*)",
 )
+_HEADINGS = ("Failed in", "During", "- Resolution failure")
 # What to do, by a word of the reason.
 _ADVICE = (
     ("Untyped global name", "it is a Python object, which compiled hooks cannot use"),
+    ("imprecise type", "an empty list has no type: use an array"),
+    ("__setitem__' of type {", "a dict is for what a hook returns; use an array"),
+    ("none does not fit", "the hook returns nothing"),
     ("unify", "give it one type: what is an int in one branch and something else in another has two"),
     ("exception_match", "of handlers, only `except Exception:` can be compiled"),
     ("setitem(readonly", "the action is read-only; write into a copy of it"),
@@ -65,10 +69,10 @@ def explained(cls: type) -> Iterator[None]:
 
 def _told(cls: type, hook: str, error: Exception) -> BuildError:
     text = _ESCAPES.sub("", str(error))
+    place = _place(text) or _hook_place(cls, hook, text)
     if not isinstance(error, errors.NumbaError):
         text = f"{type(error).__name__}: {text}\n\n{''.join(traceback.format_tb(error.__traceback__))}"
     what = f"{cls.__qualname__}.{hook}" if hook else cls.__qualname__
-    place = _place(text) or _hook_place(cls, hook, text)
     where = "" if place is None else f" ({Path(place[0]).name}:{place[1]})"
     line = "" if place is None else linecache.getline(*place).strip()
     first = f"{what} does not compile{where}{f': {line}' if line else ''}"
@@ -80,7 +84,9 @@ def _place(text: str) -> tuple[str, int] | None:
     """The first line of the user's that the text names: the innermost."""
     named = ((file or other, int(line or number)) for file, line, other, number in _PLACE.findall(text))
     found = [(file, line) for file, line in named if Path(file).is_file()]
-    return next((one for one in found if not Path(one[0]).resolve().is_relative_to(_NUMBA)), None)
+    return next(
+        (one for one in found if not any(map(Path(one[0]).resolve().is_relative_to, _NOT_THE_USERS))), None
+    )
 
 
 def _hook_place(cls: type, hook: str, text: str) -> tuple[str, int] | None:
@@ -88,7 +94,7 @@ def _hook_place(cls: type, hook: str, text: str) -> tuple[str, int] | None:
     with contextlib.suppress(OSError, TypeError, AttributeError):
         function = inspect.unwrap(getattr(cls, hook))
         lines, first = inspect.getsourcelines(function)
-        quoted = re.search(r"name '(\w+)'", text)
+        quoted = re.search(r"(?:name|attribute) '(\w+)'", text)
         inside = (n for n, line in enumerate(lines) if quoted and re.search(rf"\b{quoted[1]}\b", line))
         return function.__code__.co_filename, first + next(inside, 0)
     return None
@@ -103,14 +109,19 @@ def _plain_reason(text: str) -> str:
     ours = re.findall(f"{MARK}([^{MARK}]+){MARK}", text)
     if ours:
         return " ".join(ours[-1].split())
+    lines = [line.strip() for line in text.splitlines() if line.strip() and 'File "' not in line]
+    lines = [line for line in lines if not line.startswith(_HEADINGS)]
     for pattern in _PATTERNS:
-        found = re.findall(pattern, text)
+        found = re.findall(pattern, "\n".join(lines))
         if found:
-            return " ".join(found[-1].partition(" Raised from ")[0].split()).rstrip(".")
+            return _sentence(found[-1])
     call = re.search(
         r"No implementation of function (.*?) found for signature:\s*>>> (\w+)\((.*?)\)\n", text, re.S
     )
     if call:
         return f"there is no compiled {call[2]}({call[3]})"
-    lines = [line.strip() for line in text.splitlines() if line.strip() and "File " not in line]
-    return next((line for line in lines if not line.startswith(("Failed in", "During"))), text[:200])
+    return _sentence(next(iter(lines), text[:200]))
+
+
+def _sentence(line: str) -> str:
+    return " ".join(line.partition(" Raised from ")[0].split()).rstrip(".")

@@ -374,9 +374,13 @@ def _set(context: Any, builder: Any, signature: Any, values: Any, name: str) -> 
 
 class _MakeDict(templates.AbstractTemplate):
     key = target.DictMaker
-    keys: tuple[str, ...]
+    keys: tuple[Any, ...]
 
     def generic(self, args: Any, kws: Any) -> Any:
+        if not all(isinstance(key, str) for key in self.keys):
+            raise refuse(
+                "the keys of a dict must be constant strings; look numbers up in a tuple or an array"
+            )
         values = tuple(map(types.unliteral, args))
         return templates.signature(DictType(self.keys, values), *values)
 

@@ -108,8 +108,8 @@ def _dtype(place: str, form: Any, allowed: tuple[str, ...]) -> np.dtype[Any]:
             return dtype
     hint = "; int64 holds what Python's ints are used for" if form is np.uint64 else ""
     raise SpecError(
-        f"{place} is {form!r:.80}; expected a dtype ({', '.join(allowed)}), a (dtype, shape), or a class "
-        f"that declares a state{hint}"
+        f"{place} is {form!r:.80}; expected a dtype ({', '.join(allowed)}), a (dtype, shape) such as "
+        f"(np.uint8, (8, 8)), or a class that declares a state{hint}"
     )
 
 

@@ -318,9 +318,9 @@ class KernelTarget(CPUTarget):
 
 
 class DictMaker:
-    """What a dict display with constant keys is compiled to: a call of this."""
+    """What a dict display is compiled to: a call of this. `keys`: the constants; None for what is none."""
 
-    def __init__(self, keys: tuple[str, ...]) -> None:
+    def __init__(self, keys: tuple[Any, ...]) -> None:
         self.keys = keys
 
 
@@ -340,15 +340,14 @@ class DictDisplays(FunctionPass):
             for statement in block.body:
                 if isinstance(statement, Assign) and _is_build_map(statement.value):
                     keys = tuple(_constant(func_ir, key) for key, _ in statement.value.items)
-                    if all(isinstance(key, str) for key in keys):
-                        loc, scope = statement.loc, statement.target.scope
-                        maker = Var(scope, f"$envpool_dict.{statement.target.name}", loc)
-                        body.append(Assign(Global("dict", DictMaker(keys), loc), maker, loc))
-                        values = [value for _, value in statement.value.items]
-                        statement.value = Expr.call(maker, values, (), loc)
-                        func_ir._definitions[maker.name] = [body[-1].value]
-                        func_ir._definitions[statement.target.name] = [statement.value]
-                        changed = True
+                    loc, scope = statement.loc, statement.target.scope
+                    maker = Var(scope, f"$envpool_dict.{statement.target.name}", loc)
+                    body.append(Assign(Global("dict", DictMaker(keys), loc), maker, loc))
+                    values = [value for _, value in statement.value.items]
+                    statement.value = Expr.call(maker, values, (), loc)
+                    func_ir._definitions[maker.name] = [body[-1].value]
+                    func_ir._definitions[statement.target.name] = [statement.value]
+                    changed = True
                 body.append(statement)
             block.body = body
         return changed
