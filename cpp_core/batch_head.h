@@ -55,13 +55,18 @@ inline void count_done(BatchHead& head, uint64_t round, Park& caller, uint32_t c
 
 // The rows that one worker has published and not counted yet, all of one batch. Counting them one by one
 // would move the head's line from core to core with each row. In a synchronous pool nobody waits for a part
-// of a batch, so they are counted together: when they complete it, when the next row is of another batch, and
-// before the worker waits. Owned by its worker; whoever goes on without flush() holds the batch up.
+// of a batch, so they are counted together: when they complete it, before the worker begins with anything
+// that is not of this batch, and before it waits. Owned by its worker; whoever goes on without flush() holds
+// the batch up.
 class Tally {
  public:
   // `at_once`: each row is counted when it is added, as an asynchronous pool needs it.
   explicit Tally(bool at_once) : at_once_(at_once) {}
 
+  // `head`: of the batch that what comes next is for; null: for none. It may take for ever.
+  void turn_to(const BatchHead* head, Park& caller) {
+    if (head_ != head) flush(caller);
+  }
   void add(BatchHead& head, uint64_t round, Park& caller) {
     if (head_ != &head || round_ != round) {
       flush(caller);
