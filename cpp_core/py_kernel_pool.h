@@ -95,8 +95,9 @@ class PyKernelPool {
     pool_.begin_recv();
     drive(timeout);
     const ReadyBatch batch = pool_.take_front();
+    auto lent = std::make_unique<Lent>(pool_.ring(), batch.block);
     py::object extra = batch.failed ? failures_of(batch) : py::none();
-    return hand_out(pool_.ring(), batch, view, std::move(extra), &counts_);
+    return hand_out(std::move(lent), batch, view, std::move(extra), &counts_);
   }
 
   // False: a hook did not return in time, and its thread was left behind.

@@ -122,9 +122,9 @@ class PyPool {
     pool_.begin_recv();
     driver_.drive([this] { return pool_.front_ready(); }, timeout);
     const ReadyBatch batch = pool_.take_front();
-    // The envs are idle now and keep what they left; the block may be copied and freed below.
+    auto lent = std::make_unique<Lent>(pool_.ring(), batch.block);
     py::object extra = batch.failed || batch.infos ? leftovers_.of_batch(batch) : py::none();
-    return hand_out(pool_.ring(), batch, view, std::move(extra), &counts_);
+    return hand_out(std::move(lent), batch, view, std::move(extra), &counts_);
   }
 
   // Calls `function(env)` for idle envs, on the worker of each. (results, failures), in the order of the ids.
