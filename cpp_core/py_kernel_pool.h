@@ -281,7 +281,7 @@ class PyKernelPool {
 
   // What an interpreted env would have been handed; None for a reset.
   py::object action_of(const KernelFailure& failure) const {
-    if (failure.hook <= kResetHook) return py::none();
+    if (!failure.in_step) return py::none();
     std::vector<PyObject*> kept(layout().action.size(), nullptr);
     EnvpoolCall call{};
     call.module = module_;
