@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "cpp_core/leaf.h"
+#include "cpp_core/order.h"
 #include "cpp_core/park.h"
 
 namespace envpool {
@@ -63,9 +64,11 @@ class Tally {
   // `at_once`: each row is counted when it is added, as an asynchronous pool needs it.
   explicit Tally(bool at_once) : at_once_(at_once) {}
 
-  // `head`: of the batch that what comes next is for; null: for none. It may take for ever.
-  void turn_to(const BatchHead* head, Park& caller) {
-    if (head_ != head) flush(caller);
+  // Before the worker begins with something for `block`, or for none: that may take for ever.
+  void turn_to(uint32_t block, Park& caller) {
+    if (block == block_) return;
+    flush(caller);
+    block_ = block;
   }
   void add(BatchHead& head, uint64_t round, Park& caller) {
     if (head_ != &head || round_ != round) {
@@ -84,6 +87,7 @@ class Tally {
 
  private:
   const bool at_once_;
+  uint32_t block_ = kNoBlock;  // what the worker is at
   BatchHead* head_ = nullptr;
   uint64_t round_ = 0;
   uint32_t count_ = 0;

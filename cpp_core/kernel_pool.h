@@ -125,14 +125,14 @@ class KernelPool {
   // Spins, then takes what another worker has not begun, or sleeps until `ready()` may have become true, a
   // signal, or the deadline.
   template <typename Ready>
-  void wait(const Ready& ready, Deadline deadline) {
-    if (spin_until(ready, options_.spin_ns)) return;
+  Wait wait(const Ready& ready, Deadline deadline) {
+    if (spin_until(ready, options_.spin_ns)) return Wait::kWoken;
     Order order;
-    if (options_.caller_works && engine_->take_another(0, &order, 1)) {
-      serve(*engine_, order, &bench_);
-    } else {
-      wait_for_rows(arena(), ready, 0, deadline);
+    if (!options_.caller_works || !engine_->take_another(0, &order, 1)) {
+      return wait_for_rows(arena(), ready, /*spin_ns=*/0, deadline);
     }
+    serve(*engine_, order, &bench_);
+    return Wait::kWoken;
   }
 
   // Nothing is in flight afterwards. False: a thread is still inside a hook and was left behind.

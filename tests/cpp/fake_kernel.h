@@ -117,12 +117,11 @@ class DrivenKernelPool {
 
   std::vector<KernelRow> recv() {
     pool.begin_recv();
-    const Deadline deadline = in_milliseconds(check::kPatienceMs);
     const auto ready = [this] { return pool.front_ready(); };
     while (!ready()) {
-      CHECK(Clock::now() < deadline);
       if (pool.caller_works() && pool.step_one()) continue;
-      pool.wait(ready, in_milliseconds(50));
+      // A lost wake-up is a deadline that passed with the batch complete.
+      CHECK(pool.wait(ready, in_milliseconds(check::kPatienceMs)) != Wait::kTimedOut);
     }
     const ReadyBatch batch = pool.take_front();
     failures = pool.take_failures(batch);
