@@ -165,8 +165,9 @@ class KernelPool {
   // Rows in a run, where `count` rows are dealt to so many workers.
   uint32_t run_length(uint32_t count, uint64_t workers) const {
     const uint64_t cost = cost_ns(count);
-    uint64_t runs = std::max(cost / kLongestNs, std::min(kRunsPerWorker * workers, cost / kShortestNs));
-    // A batch of an asynchronous pool is made of runs: they must be short against it.
+    // In an asynchronous pool nobody waits for a whole send, only for a batch, which is made of several runs.
+    const uint64_t enough = (is_async() ? kRunsPerWorker / 2 : kRunsPerWorker) * workers;
+    uint64_t runs = std::max(cost / kLongestNs, std::min(enough, cost / kShortestNs));
     if (is_async()) runs = std::max<uint64_t>(runs, 2 * ((count + batch_size() - 1) / batch_size()));
     const uint64_t length = (count + std::max<uint64_t>(runs, 1) - 1) / std::max<uint64_t>(runs, 1);
     return static_cast<uint32_t>(
