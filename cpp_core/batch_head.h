@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "cpp_core/leaf.h"
+#include "cpp_core/order.h"
 #include "cpp_core/park.h"
 
 namespace envpool {
@@ -55,13 +56,20 @@ inline void count_done(BatchHead& head, uint64_t round, Park& caller, uint32_t c
 
 // The rows that one worker has published and not counted yet, all of one batch. Counting them one by one
 // would move the head's line from core to core with each row. In a synchronous pool nobody waits for a part
-// of a batch, so they are counted together: when they complete it, when the next row is of another batch, and
-// before the worker waits. Owned by its worker; whoever goes on without flush() holds the batch up.
+// of a batch, so they are counted together: when they complete it, before the worker begins with anything
+// that is not of this batch, and before it waits. Owned by its worker; whoever goes on without flush() holds
+// the batch up.
 class Tally {
  public:
   // `at_once`: each row is counted when it is added, as an asynchronous pool needs it.
   explicit Tally(bool at_once) : at_once_(at_once) {}
 
+  // Before the worker begins with something for `block`, or for none: that may take for ever.
+  void turn_to(uint32_t block, Park& caller) {
+    if (block == block_) return;
+    flush(caller);
+    block_ = block;
+  }
   void add(BatchHead& head, uint64_t round, Park& caller) {
     if (head_ != &head || round_ != round) {
       flush(caller);
@@ -79,6 +87,7 @@ class Tally {
 
  private:
   const bool at_once_;
+  uint32_t block_ = kNoBlock;  // what the worker is at
   BatchHead* head_ = nullptr;
   uint64_t round_ = 0;
   uint32_t count_ = 0;

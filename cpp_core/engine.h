@@ -80,6 +80,7 @@ inline Outcome run_errand(Engine& engine, const Order& order) {
 inline Outcome serve(Engine& engine, const Order& order, WorkBench* bench) {
   Arena& arena = engine.arena;
   Slot& slot = arena.slot(order.env);
+  bench->tally.turn_to(order.block, arena.words().caller);
   if (engine.timed) slot.started_ns.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
   slot.move(SlotEvent::kClaim);
   if (order.request != Request::kStep && order.request != Request::kReset) return run_errand(engine, order);

@@ -4,8 +4,8 @@
 // It cannot overflow: an env is in the queue at most once, and there is a cell for each env.
 // A cell is not reused before its taker is done with it: `head` only grows, so a taker that was held up
 // between reading a cell and claiming it finds `head` moved, and reads again what may have been two halves of
-// different orders. A taker cannot sleep past an
-// env: see park.h; push() stores `tail` seq_cst for it.
+// different orders. Only wait() waits, until its deadline at the latest; it cannot sleep past an env: see
+// park.h; push() stores `tail` seq_cst for it.
 #pragma once
 
 #include <atomic>

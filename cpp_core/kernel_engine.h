@@ -74,6 +74,7 @@ struct KernelFailure {
   uint32_t env;
   int32_t hook;
   int32_t elapsed_step;
+  bool in_step;  // not in a reset, which has no action
   void* error;
 };
 
@@ -114,7 +115,8 @@ struct KernelEngine {
   const uint32_t num_obs;  // leaves of the observation; those of the declared info come behind them
   const uint32_t first_thread_queue;
   KernelEnvs envs;
-  std::atomic<uint32_t> row_ns{50};  // what a row took in the run that ended last
+  // What a row took in the run that ended last. Written after each, so not beside what is read in each step.
+  alignas(kCacheLine) std::atomic<uint32_t> row_ns{50};
   std::mutex mutex;
   std::vector<KernelFailure> failures;  // of batches that were not received yet
 
@@ -180,6 +182,7 @@ class KernelRun {
  private:
   void first(uint32_t env, uint32_t i) {
     columns_.clear_all_but_obs();
+    envs_.begin(env);
     if (reset(env, i)) columns_.say(env, 0);
   }
 
@@ -187,7 +190,7 @@ class KernelRun {
     void* error = nullptr;
     const auto* action = reinterpret_cast<const unsigned char*>(engine_.arena.action(env));
     const int32_t hook = kernel_.step(engine_.record(env), action, columns_.leaves(), &error);
-    if (hook != 0) return fail(env, i, hook, error);
+    if (hook != 0) return fail(env, i, hook, /*in_step=*/true, error);
     const int32_t elapsed = envs_.elapsed[env].load(std::memory_order_relaxed) + 1;
     envs_.elapsed[env].store(elapsed, std::memory_order_relaxed);
     if (elapsed >= engine_.rules.max_episode_steps) columns_.truncate();
@@ -201,22 +204,22 @@ class KernelRun {
       columns_.keep_finals();
       columns_.clear_info();
       if (!reset(env, i)) return;
+      envs_.begin(env);
     }
     bump(envs_.episodes[env], 1U);
   }
 
-  // Begins an episode. False: the env failed, and so did its row.
+  // False: the env failed, and so did its row.
   bool reset(uint32_t env, uint32_t i) {
     void* error = nullptr;
     uint8_t& flags = envs_.flags[env];
-    envs_.begin(env);
     int32_t hook = 0;
     if ((flags & KernelEnvs::kReseed) != 0) {
       hook = kernel_.seed(engine_.record(env), envs_.seeds[env], &error);
     }
     if (hook == 0) hook = kernel_.reset(engine_.record(env), columns_.leaves(), &error);
     if (hook != 0) {
-      fail(env, i, hook, error);
+      fail(env, i, hook, /*in_step=*/false, error);
       return false;
     }
     flags = 0;
@@ -224,13 +227,13 @@ class KernelRun {
   }
 
   // The row of an env that raised: zeros, truncated; the env's next step is a reset.
-  void fail(uint32_t env, uint32_t i, int32_t hook, void* error) {
+  void fail(uint32_t env, uint32_t i, int32_t hook, bool in_step, void* error) {
     const int32_t elapsed = envs_.elapsed[env].load(std::memory_order_relaxed);
     columns_.clear_as_failed();
     columns_.say(env, elapsed);
     bump(envs_.episodes[env], 1U);
     envs_.flags[env] |= KernelEnvs::kNeedsReset;
-    failures_.push_back({kNoBlock, i, env, hook, elapsed, error});
+    failures_.push_back({kNoBlock, i, env, hook, elapsed, in_step, error});
   }
 
   KernelEngine& engine_;

@@ -125,14 +125,14 @@ class KernelPool {
   // Spins, then takes what another worker has not begun, or sleeps until `ready()` may have become true, a
   // signal, or the deadline.
   template <typename Ready>
-  void wait(const Ready& ready, Deadline deadline) {
-    if (spin_until(ready, options_.spin_ns)) return;
+  Wait wait(const Ready& ready, Deadline deadline) {
+    if (spin_until(ready, options_.spin_ns)) return Wait::kWoken;
     Order order;
-    if (options_.caller_works && engine_->take_another(0, &order, 1)) {
-      serve(*engine_, order, &bench_);
-    } else {
-      wait_for_rows(arena(), ready, 0, deadline);
+    if (!options_.caller_works || !engine_->take_another(0, &order, 1)) {
+      return wait_for_rows(arena(), ready, /*spin_ns=*/0, deadline);
     }
+    serve(*engine_, order, &bench_);
+    return Wait::kWoken;
   }
 
   // Nothing is in flight afterwards. False: a thread is still inside a hook and was left behind.
@@ -156,6 +156,7 @@ class KernelPool {
     return uint64_t{engine_->row_ns.load(std::memory_order_relaxed)} * count;
   }
   uint32_t num_queues() const { return arena().layout().num_queues; }
+  uint32_t num_workers() const { return options_.num_threads + (options_.caller_works ? 1 : 0); }
   bool worth_sharing(uint32_t count) const {
     if (!options_.caller_works) return true;
     return options_.num_threads > 0 && cost_ns(count) >= kWorthSharingNs;
@@ -164,10 +165,11 @@ class KernelPool {
   // Rows in a run, where `count` rows are dealt to so many workers.
   uint32_t run_length(uint32_t count, uint64_t workers) const {
     const uint64_t cost = cost_ns(count);
-    uint64_t runs = std::max(cost / kLongestNs, std::min(kRunsPerWorker * workers, cost / kShortestNs));
-    // A batch of an asynchronous pool is made of runs: they must be short against it.
-    if (is_async()) runs = std::max(runs, 2 * workers * ((count + batch_size() - 1) / batch_size()));
-    const uint64_t length = (count + std::max(runs, workers) - 1) / std::max(runs, workers);
+    // In an asynchronous pool nobody waits for a whole send, only for a batch, which is made of several runs.
+    const uint64_t enough = (is_async() ? kRunsPerWorker / 2 : kRunsPerWorker) * workers;
+    uint64_t runs = std::max(cost / kLongestNs, std::min(enough, cost / kShortestNs));
+    if (is_async()) runs = std::max<uint64_t>(runs, 2 * ((count + batch_size() - 1) / batch_size()));
+    const uint64_t length = (count + std::max<uint64_t>(runs, 1) - 1) / std::max<uint64_t>(runs, 1);
     return static_cast<uint32_t>(
         std::clamp<uint64_t>(length, 1, is_async() ? KernelBench::kScratchRows : kMostPerOrder));
   }
@@ -188,7 +190,7 @@ class KernelPool {
   // Each env to the queue that it always goes to: a run ends where the envs of another begin.
   void share(Request request, const int32_t* envs, uint32_t count, uint32_t block) {
     const Layout& layout = arena().layout();
-    const uint32_t length = run_length(count, num_queues());
+    const uint32_t length = run_length(count, num_workers());
     for (uint32_t first = 0, last = 0; first < count; first = last) {
       const uint32_t env = env_at(envs, first);
       const uint32_t queue = layout.queue_of(env);

@@ -116,7 +116,7 @@ struct Layout {
     queues_at = take(num_queues * sizeof(QueueWords));
     cells_at = take(num_queues * cells_per_queue() * sizeof(QueueCell));
     heads_at = take(num_blocks * sizeof(BatchHead));
-    row_words_at = take(num_slots > 0 ? num_blocks * batch_size * sizeof(RowWord) : 0);
+    row_words_at = take(num_slots > 0 ? sizeof(RowWord) * num_blocks * batch_size : 0);
     batch_blocks_at = take(num_blocks * sizeof(std::atomic<uint32_t>));
     blocks_at = take(num_blocks * block_bytes);
     total_bytes = at;

@@ -1,9 +1,9 @@
 // From a finished block to NumPy arrays, without a copy.
 //
-// The arrays of one batch share a capsule that holds the block; when the last array dies the block is free
-// again (from whatever thread drops it). The capsule holds the ring, and the ring the memory, so arrays
-// outlive the pool. When the user already holds as many batches as the ring lends, the batch is copied out
-// instead.
+// Lent has the block from the moment that the batch is taken, so that it is free again however that ends. The
+// arrays of the batch share a capsule that holds it; when the last array dies the block is free again (from
+// whatever thread drops it). The capsule holds the ring, and the ring the memory, so arrays outlive the pool.
+// When the user already holds as many batches as the ring lends, the batch is copied out instead.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +42,7 @@ struct View {
   }
 };
 
+// A block that is in use until this dies.
 class Lent {
  public:
   Lent(std::shared_ptr<BatchRing> ring, uint32_t block) : ring_(std::move(ring)), block_(block) {}
@@ -50,6 +51,8 @@ class Lent {
     const bool forked = forks.made != forks_made_ || forks.generation != generation_;
     if (!forked) ring_->release(block_);
   }
+
+  BatchRing& ring() const { return *ring_; }
 
   static py::object capsule(std::unique_ptr<Lent> lent) {
     auto made = py::reinterpret_steal<py::object>(PyCapsule_New(lent.get(), nullptr, [](PyObject* self) {
@@ -70,17 +73,17 @@ class Lent {
 
 // The batch as a tuple of arrays, one per leaf of the view, and `extra` as its last item. When the arrays are
 // private copies, the block is free again.
-inline py::tuple hand_out(const std::shared_ptr<BatchRing>& ring, const ReadyBatch& batch, const View& view,
+inline py::tuple hand_out(std::unique_ptr<Lent> lent, const ReadyBatch& batch, const View& view,
                           py::object extra, CallerCounts* counts) {
-  const Layout& layout = ring->arena().layout();
-  auto lent = std::make_unique<Lent>(ring, batch.block);  // lets the block go, however this ends
-  const bool copied = !ring->try_hold(batch.block);
+  const Arena& arena = lent->ring().arena();
+  const Layout& layout = arena.layout();
+  const bool copied = !lent->ring().try_hold(batch.block);
   py::object base;
   if (!copied) base = Lent::capsule(std::move(lent));
   py::tuple arrays(view.leaves.size() + 1);
   for (size_t i = 0; i < view.leaves.size(); ++i) {
     const EnvpoolLeaf& leaf = layout.state[view.leaves[i]];
-    std::byte* data = ring->arena().block(batch.block) + layout.leaf_offsets[view.leaves[i]];
+    std::byte* data = arena.block(batch.block) + layout.leaf_offsets[view.leaves[i]];
     PyObject* array = new_array(leaf, batch.rows, copied ? nullptr : data);
     if (array == nullptr) throw py::error_already_set();
     PyTuple_SET_ITEM(arrays.ptr(), static_cast<Py_ssize_t>(i), array);

@@ -73,14 +73,15 @@ inline std::shared_ptr<Engine> make_engine(const EnvpoolModule* module, py::obje
   return std::shared_ptr<Engine>(new Engine{arena, std::move(stepper), rules, shape.timed});
 }
 
-// A worker's engine: the caller's arena, and letters in files.
+// The engine of the process that serves `queue`: the caller's arena, and letters in files.
 inline std::shared_ptr<Engine> make_shared_engine(const EnvpoolModule* module, py::object factory,
                                                   const EngineShape& shape,
                                                   std::shared_ptr<const RowRules> row_rules, int arena_fd,
-                                                  int inbox_fd, int outbox_fd) {
+                                                  int inbox_fd, int outbox_fd, uint32_t queue) {
   const Arena arena(make_layout(module, shape, 0), arena_fd);
   auto inbox = std::make_shared<FileMailbox>(arena, inbox_fd, &Slot::inbox);
   auto outbox = std::make_shared<FileMailbox>(arena, outbox_fd, &Slot::outbox);
+  outbox->spare(arena.layout().first_env(queue), arena.layout().first_env(queue + 1));
   return make_engine(module, std::move(factory), shape, arena, std::move(row_rules), std::move(inbox),
                      std::move(outbox));
 }

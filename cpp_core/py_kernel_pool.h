@@ -22,7 +22,7 @@
 #include "cpp_core/py_actions.h"
 #include "cpp_core/py_batches.h"
 #include "cpp_core/py_driver.h"
-#include "cpp_core/py_engine.h"
+#include "cpp_core/py_kernel_engine.h"
 #include "cpp_core/py_stats.h"
 
 namespace envpool {
@@ -95,8 +95,9 @@ class PyKernelPool {
     pool_.begin_recv();
     drive(timeout);
     const ReadyBatch batch = pool_.take_front();
+    auto lent = std::make_unique<Lent>(pool_.ring(), batch.block);
     py::object extra = batch.failed ? failures_of(batch) : py::none();
-    return hand_out(pool_.ring(), batch, view, std::move(extra), &counts_);
+    return hand_out(std::move(lent), batch, view, std::move(extra), &counts_);
   }
 
   // False: a hook did not return in time, and its thread was left behind.
@@ -186,39 +187,10 @@ class PyKernelPool {
                size_t ring_bytes)
       : module_(module),
         decode_(std::move(decode)),
-        pool_(make_engine(module, capsule, records, shape, checked, options, ring_bytes), options),
+        pool_(make_kernel_engine(module, capsule, records, shape, checked, options, ring_bytes), options),
         seeds_(shape.num_envs),
         all_envs_(shape.num_envs) {
     std::iota(all_envs_.begin(), all_envs_.end(), 0);
-  }
-
-  static std::shared_ptr<KernelEngine> make_engine(const EnvpoolModule* module, const py::capsule& capsule,
-                                                   const py::object& records, EngineShape shape, bool checked,
-                                                   const PoolOptions& options, size_t ring_bytes) {
-    const EnvpoolKernel* kernel = checked ? module->checked_kernel : module->kernel;
-    if (kernel == nullptr) raise("BuildError", std::string(module->task) + " has no compiled hooks");
-    PyArrayObject* array = as_ndarray(records.ptr());
-    const auto itemsize = static_cast<uint64_t>(PyArray_ITEMSIZE(array));
-    if (itemsize != kernel->state_bytes || PyArray_SIZE(array) != static_cast<npy_intp>(shape.num_envs) ||
-        !PyArray_IS_C_CONTIGUOUS(array)) {
-      raise("BuildError", "the state of " + std::string(module->task) + " takes " +
-                              std::to_string(kernel->state_bytes) + " bytes in the compiled module, " +
-                              std::to_string(itemsize) + " here; generate it again");
-    }
-    shape.num_queues = KernelEngine::num_queues(shape.batch_size < shape.num_envs, options.num_threads,
-                                                options.caller_works);
-    shape.num_blocks = 0;
-    auto* data = static_cast<unsigned char*>(PyArray_DATA(array));
-    // Released wherever the last worker, or array, lets the engine go.
-    std::shared_ptr<void> keeper(new py::tuple(py::make_tuple(capsule, records)), [](void* kept) {
-      if (!Py_IsInitialized()) return;
-      const py::gil_scoped_acquire gil;
-      delete static_cast<py::tuple*>(kept);
-    });
-    return std::make_shared<KernelEngine>(Arena(make_layout(module, shape, ring_bytes, /*with_slots=*/false)),
-                                          kernel, data, std::move(keeper),
-                                          EpisodeRules{shape.max_episode_steps, shape.autoreset},
-                                          static_cast<uint32_t>(module->num_obs), options.caller_works);
   }
 
   const Layout& layout() const { return pool_.arena().layout(); }
@@ -280,7 +252,7 @@ class PyKernelPool {
 
   // What an interpreted env would have been handed; None for a reset.
   py::object action_of(const KernelFailure& failure) const {
-    if (failure.hook <= kResetHook) return py::none();
+    if (!failure.in_step) return py::none();
     std::vector<PyObject*> kept(layout().action.size(), nullptr);
     EnvpoolCall call{};
     call.module = module_;

@@ -13,6 +13,7 @@
 #include <pybind11/pybind11.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstdint>
@@ -59,6 +60,14 @@ class FileMailbox final : public Mailbox {
   // `place`: &Slot::inbox or &Slot::outbox.
   FileMailbox(const Arena& arena, int fd, Letter Slot::* place)
       : arena_(arena), fd_(fd), place_(place), stretches_(arena.layout().num_envs) {}
+
+  // A predecessor's letters for these envs that nobody took yet are not written over.
+  void spare(uint32_t first_env, uint32_t end_env) {
+    for (uint32_t env = first_env; env < end_env; ++env) {
+      const Letter& letter = arena_.slot(env).*place_;
+      end_ = std::max(end_, letter.offset + letter.length);
+    }
+  }
 
   void put(uint32_t env, py::object object) override {
     py::bytes pickle;

@@ -235,7 +235,7 @@ inline int store_reward(PyObject* value, int32_t dtype, void* to) {
 // An array of `rows` rows of the leaf (no batch axis when rows < 0) over `data`, or with memory of its own
 // when data is null.
 inline PyObject* new_array(const EnvpoolLeaf& leaf, npy_intp rows, void* data) {
-  npy_intp dims[NPY_MAXDIMS];
+  npy_intp dims[NPY_MAXDIMS + 1];  // one too many is NumPy's to refuse
   int ndim = 0;
   if (rows >= 0) dims[ndim++] = rows;
   const int axes = leaf.kind == kText ? 0 : leaf.ndim;  // the characters of a text are no axis

@@ -122,9 +122,9 @@ class PyPool {
     pool_.begin_recv();
     driver_.drive([this] { return pool_.front_ready(); }, timeout);
     const ReadyBatch batch = pool_.take_front();
-    // The envs are idle now and keep what they left; the block may be copied and freed below.
+    auto lent = std::make_unique<Lent>(pool_.ring(), batch.block);
     py::object extra = batch.failed || batch.infos ? leftovers_.of_batch(batch) : py::none();
-    return hand_out(pool_.ring(), batch, view, std::move(extra), &counts_);
+    return hand_out(std::move(lent), batch, view, std::move(extra), &counts_);
   }
 
   // Calls `function(env)` for idle envs, on the worker of each. (results, failures), in the order of the ids.
@@ -175,7 +175,7 @@ class PyPool {
         outbox_(std::make_shared<LocalMailbox>(shape.num_envs)),
         pool_(make_engine(module, std::move(factory), shape, make_arena(module, &shape, ring_bytes),
                           std::move(rules), inbox_, outbox_),
-              {shape.num_envs, shape.batch_size, workers.threads, workers.caller_works, shape.spin_ns,
+              {shape.num_envs, shape.batch_size, /*num_threads=*/0, workers.caller_works, shape.spin_ns,
                thread_affinity_offset}),
         shape_(shape),
         post_(pool_.arena(), workers_, files_.get(), inbox_, outbox_),
@@ -186,6 +186,9 @@ class PyPool {
         errands_(&pool_, &post_, &seeds_, &processes_, &driver_, &leftovers_) {
     all_envs_.resize(shape.num_envs);
     std::iota(all_envs_.begin(), all_envs_.end(), 0);
+    // They need the GIL to begin, and to end should the system refuse one of them.
+    const py::gil_scoped_release release;
+    pool_.start_workers(workers_.threads);
   }
 
   // Settles the shape and makes the memory: shared where there are worker processes.

@@ -26,9 +26,10 @@ class ProcessWorkers {
   // Buries those that died since the last look: what their envs were at fails with the error that says how.
   void look_for_dead() {
     if (!processes_) return;
-    const auto died = py::cast<py::dict>(processes_.attr("died")());
+    const auto died = py::cast<py::dict>(processes_.attr("died")());  // may be interrupted by a signal
     for (const auto& [queue, error] : died) {
       const auto which = py::cast<uint32_t>(queue);
+      if (std::find(dead_queues_.begin(), dead_queues_.end(), which) != dead_queues_.end()) continue;
       causes_[which] = py::reinterpret_borrow<py::object>(error);
       dead_queues_.push_back(which);
       for (const uint32_t env : pool_.bury(which)) note_death(env);

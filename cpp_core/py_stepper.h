@@ -2,14 +2,12 @@
 //
 // build, reset, step, apply and close run with the GIL held, on the thread of whichever worker took the env.
 // What an env leaves behind goes to its outbox: an exception as a tuple (hook, elapsed_step, action,
-// exception, traceback text or None), undeclared info as a dict, the result of a function in a list of one. A
-// session keeps one Python thread state per worker thread and attaches it around each run of envs.
+// exception, traceback text or None), undeclared info as a dict, the result of a function in a list of one.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -18,14 +16,8 @@
 #include <utility>
 #include <vector>
 
-#ifdef __GLIBCXX__
-#include <cxxabi.h>
-#endif
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-#endif
-
 #include "cpp_core/module_abi.h"
+#include "cpp_core/py_gil.h"
 #include "cpp_core/py_mailbox.h"
 #include "cpp_core/py_random_watch.h"
 #include "cpp_core/py_rules.h"
@@ -34,37 +26,6 @@
 namespace envpool {
 
 namespace py = pybind11;
-
-// Runs `call`, which enters Python on a worker. Before 3.14, Python unwinds a thread that comes back to it
-// after the interpreter has ended; our destructors would touch Python on the way and crash the exit, so such
-// a thread sleeps here until the process is gone. (The runtime binds the reference it catches to nothing.)
-template <typename Call>
-[[gnu::no_sanitize("undefined")]] auto outlive_python(const Call& call) {
-#ifdef __GLIBCXX__
-  try {
-    return call();
-  } catch (const abi::__forced_unwind&) {
-#ifdef __SANITIZE_ADDRESS__
-    // The frames that were left that way have not taken back their red zones; what is called from here on
-    // would lie over them.
-    constexpr size_t left = 256 << 10;
-    __asan_unpoison_memory_region(static_cast<char*>(__builtin_frame_address(0)) - left, left);
-#endif
-    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
-  }
-#else
-  return call();
-#endif
-}
-
-// Runs `call`, which must not throw, without the GIL.
-template <typename Call>
-auto without_gil(const Call& call) {
-  PyThreadState* const thread = PyEval_SaveThread();
-  const auto result = call();
-  outlive_python([thread] { PyEval_RestoreThread(thread); });
-  return result;
-}
 
 class PyStepper final : public Stepper {
  public:
@@ -196,23 +157,6 @@ class PyStepper final : public Stepper {
     py::object options;  // of its last reset, where they are kept
     std::vector<PyObject*> kept_actions;
     std::vector<PyObject*> outs;
-  };
-
-  class GilSession final : public Session {
-   public:
-    GilSession() : gil_(PyGILState_Ensure()), thread_(PyEval_SaveThread()) {}
-    ~GilSession() override {
-      enter();
-      PyGILState_Release(gil_);
-    }
-    void enter() override {
-      outlive_python([this] { PyEval_RestoreThread(thread_); });
-    }
-    void leave() override { thread_ = PyEval_SaveThread(); }
-
-   private:
-    PyGILState_STATE gil_;
-    PyThreadState* thread_;
   };
 
   EnvpoolCall call_for(uint32_t id, RowClaim& claim) {

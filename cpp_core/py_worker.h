@@ -20,7 +20,7 @@ class PyWorker {
   PyWorker(const py::capsule& module, py::object factory, const EngineShape& shape,
            std::shared_ptr<RowRules> rules, int arena_fd, int inbox_fd, int outbox_fd, uint32_t queue)
       : engine_(make_shared_engine(open_module(module), std::move(factory), shape, std::move(rules), arena_fd,
-                                   inbox_fd, outbox_fd)),
+                                   inbox_fd, outbox_fd, queue)),
         queue_(queue),
         spin_ns_(shape.spin_ns) {}
 

@@ -26,6 +26,10 @@ namespace envpool {
 template <typename Engine>
 class ThreadWorkers {
  public:
+  ThreadWorkers() = default;
+  ~ThreadWorkers() { stop(in_milliseconds(kIdleMs)); }  // for an owner that could not be made
+  ThreadWorkers(const ThreadWorkers&) = delete;
+
   // affinity_offset < 0: no pinning; else worker i is pinned to the (offset + i)-th of the cores
   // that this process may use, counted round and round.
   // When the system refuses a thread, those that started are stopped and its error is thrown.

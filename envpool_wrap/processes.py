@@ -8,6 +8,7 @@ inherited by number. Each wait has a deadline; `stop` ends what does not end by 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import select
@@ -60,6 +61,7 @@ class Processes:
         self._orders, self._arena = dict(orders), dict(arena)
         self._files, self._outboxes = files, outboxes
         self._children: dict[int, _Child] = {}
+        self._dead: dict[int, ChildProcessError] = {}
         try:
             self.start(list(queues))
         except BaseException:
@@ -74,6 +76,8 @@ class Processes:
                 ready = {queue: self._spawn(queue, pipes) for queue in queues}
                 for queue, pipe in ready.items():
                     self._await_start(queue, pipe, deadline)
+            for queue in queues:
+                self._dead.pop(queue, None)
         except BaseException:
             for queue in queues:
                 if queue in self._children:
@@ -123,13 +127,16 @@ class Processes:
         raise PoolError(f"worker {queue} could not start:{why}")
 
     def died(self) -> dict[int, ChildProcessError]:
-        """The children that ended since the last call, by queue."""
-        dead = [queue for queue, child in self._children.items() if child.has_ended()]
-        return {queue: self._obituary(queue) for queue in dead}
+        """The children that ended and were not started again, by queue.
 
-    def _obituary(self, queue: int) -> ChildProcessError:
-        child = self._children.pop(queue)
-        return ChildProcessError(f"its worker process (pid {child.pid}) {ending(child.end(0.0))}")
+        A signal handler may raise anywhere in here: the next call tells all the same.
+        """
+        for queue, child in list(self._children.items()):
+            if child.has_ended():
+                how = ending(child.end(0.0))
+                self._dead[queue] = ChildProcessError(f"its worker process (pid {child.pid}) {how}")
+                del self._children[queue]
+        return dict(self._dead)
 
     def pids(self) -> list[int]:
         """The process ids of the living children."""
@@ -138,26 +145,29 @@ class Processes:
     def stop(self, timeout: float) -> None:
         """Wait for all children to end, and kill those that have not after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while self._children:
-            _, child = self._children.popitem()
+        for queue, child in list(self._children.items()):
             child.end(max(0.0, deadline - time.monotonic()))
+            del self._children[queue]
 
 
 class _Child:
-    """A child process. It is reaped after its process group is killed: until then its number is its own."""
+    """A child process. It is reaped after its process group is killed: until then its number is its own.
+
+    Each method may be called again, also after it was interrupted.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self.pid = process.pid
         try:
-            self._pidfd = os.pidfd_open(process.pid)
+            self._pidfd = io.FileIO(os.pidfd_open(process.pid))
         except BaseException:
             process.kill()
             process.wait()
             raise
 
     def has_ended(self) -> bool:
-        return self._wait(0.0)
+        return self._process.returncode is not None or self._wait(0.0)
 
     def _wait(self, timeout: float) -> bool:
         poll = select.poll()
@@ -166,14 +176,15 @@ class _Child:
 
     def end(self, timeout: float) -> int:
         """Give it `timeout` seconds, kill it and what it started, and return its exit code."""
-        try:
-            self._wait(timeout)
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-            code = self._process.wait()
-            os.close(self._pidfd)
-        return code
+        if self._process.returncode is None:
+            try:
+                self._wait(timeout)
+            finally:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
+                self._process.wait()
+        self._pidfd.close()
+        return self._process.returncode
 
 
 def ending(code: int) -> str:

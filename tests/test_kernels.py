@@ -198,6 +198,61 @@ def test_a_hook_that_raises_is_an_env_error_and_the_others_go_on(make: Any, how:
     assert obs[[2, 5], 1].tolist() == [2, 2], "their next step is a reset"
 
 
+class Relapsing(Drift):
+    """Its second reset raises, in the hook `reset` or, with `late`, in the observation after it."""
+
+    state_envpool: ClassVar[dict[str, Any]] = {"late": np.bool_}
+
+    def __init__(self, envid: int, late: bool = False) -> None:
+        super().__init__(envid)
+        self.late = late
+
+    def _reset_envpool(self) -> None:
+        self.t = 0
+        self.resets += 1
+        if self.resets == 2 and not self.late:
+            raise ValueError("no second life")
+
+    def _make_obs_envpool(self, out: Any) -> None:
+        if self.resets == 2 and self.late:
+            raise ValueError("no second sight")
+        out[0] = out[1] = out[3] = self.resets
+        out[2] = self.t
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("mode", ["next_step", "same_step"])
+def test_a_reset_that_raises_is_told_of_as_interpreted(home: Any, mode: str, late: bool) -> None:
+    task = CppWrapperGenerator.generate_envpool_wrap(Relapsing, compiled=True).task_id
+    told = []
+    for how in ({"num_threads": 2}, {"backend": "inline", "compiled": False}):
+        config = {"num_envs": 2, "seed": [3, 6], "autoreset_mode": mode, "env_kwargs": {"late": late}, **how}
+        with envpool_wrap.make(task, "gym", **config) as pool:
+            pool.reset()
+            with pytest.raises(EnvError) as caught:
+                for _ in range(10):
+                    pool.step([1, 0])
+            errors = [(one.env_id, one.hook, one.elapsed_step, one.action) for one in caught.value.errors]
+            told.append((errors, caught.value.result, pool.step([1, 1]), pool.stats()["steps"]))
+    assert told[0][0] == told[1][0]
+    assert told[0][0][0][3] is None, "a reset has no action"
+    assert_same(told[0][1:], told[1][1:])
+
+
+def test_batches_whose_failures_cannot_be_told_are_not_kept(make: Any, monkeypatch: Any) -> None:
+    def interrupted(address: int) -> BaseException:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("envpool_wrap.kernels.decode", interrupted)
+    pool = make(backend="inline")
+    pool.reset()
+    for _ in range(20):
+        with pytest.raises(KeyboardInterrupt):
+            pool.step(np.full(FEW, RAISE))
+        pool.step(np.zeros(FEW, int))
+    assert pool.stats()["batches_touched"] <= 3
+
+
 def test_restart_begins_anew_and_gives_up_after_max_restarts(make: Any) -> None:
     pool = make(num_envs=2, on_error="restart", max_restarts=2)
     pool.reset()

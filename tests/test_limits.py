@@ -106,6 +106,33 @@ with make() as pool:
     print(out)
 
 
+def test_out_of_threads_leaves_something_behind(script: Any) -> None:
+    process = script("""
+import weakref
+class Token: pass
+make(backend="thread").close()
+threads = len(os.listdir("/proc/self/task"))
+limits = resource.getrlimit(resource.RLIMIT_AS)
+now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+token = Token()
+watched = weakref.ref(token)
+resource.setrlimit(resource.RLIMIT_AS, (now + (64 << 20), limits[1]))
+try:
+    make(backend="thread", num_threads=400, num_envs=400, caller_steps=False, who=token)
+    raise AssertionError("no error")
+except OSError as error:
+    say("told", f"{type(error).__name__}: {error}")
+resource.setrlimit(resource.RLIMIT_AS, limits)
+del token
+gc.collect()
+assert watched() is None, "what the envs were to be made of is kept"
+assert len(os.listdir("/proc/self/task")) == threads
+with make(backend="thread") as pool:
+    pool.reset()
+""")
+    assert "Error: [Errno 11]" in finish(process)
+
+
 def test_out_of_descriptors_leaves_something_behind(script: Any) -> None:
     process = script("""
 make(num_threads=3).close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from envs import STEP_HOOKS
-from faulty_envs import until
-from troubled_pools import HOW, LOST, PROCESSES, assert_works, play_into, still
+from faulty_envs import is_gone, until
+from troubled_pools import HOW, LOST, PROCESSES, assert_works, pids_of, play_into, still
 
 from envpool_protocol.errors import EnvError
 
@@ -57,3 +59,42 @@ def test_a_letter_that_nobody_reads_ends_the_worker_that_closes_its_env(pool: An
     assert until(lambda: troubled._core.stats()["steps"] == [1, 1, 1, 1])
     troubled.close()
     assert {path.name for path in tmp_path.iterdir()} == {f"closed-{env}" for env in range(4)}
+
+
+@pytest.fixture
+def waiting(pool: Any, tmp_path: Path) -> Any:
+    """Env 0's row of step 4, with info, is there and not received; its worker is dead, and that was noticed.
+
+    Env 1 cannot be built again.
+    """
+    built_once = tmp_path / "once-1"
+    built_once.touch()
+    stubborn = {"what": "ValueError", "at": "__init__", "once": True, "scratch": str(tmp_path)}
+    troubled = pool(num_envs=6, env_kwargs=[{"what": "info"}, stubborn, *[{}] * 4])
+    troubled.reset()
+    for _ in range(3):
+        troubled.step(still(6))
+    troubled.send(still(1), [0])
+    assert until(lambda: troubled._core.stats()["steps"][0] == 4)
+    built_once.unlink()
+    victim = pids_of(troubled)[0]
+    os.kill(victim, signal.SIGKILL)
+    assert until(lambda: is_gone(victim))
+    assert until(lambda: troubled.call("about", env_id=[5]) and victim not in pids_of(troubled))
+    return troubled
+
+
+def test_a_letter_that_waits_is_written_over_by_the_successor_of_its_worker(
+    waiting: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "once-1").touch()
+    assert waiting.call("about", env_id=[2])[0]["pid"] == pids_of(waiting)[-1]
+    *_, truncated, info = waiting.recv()
+    assert (truncated.tolist(), info["env_id"].tolist(), info["t"].tolist()) == ([True], [0], [4])
+
+
+def test_a_letter_that_waits_is_thrown_away_when_another_env_cannot_be_built(waiting: Any) -> None:
+    with pytest.raises(EnvError, match="env 1: __init__ raised ValueError"):
+        waiting.call("about", env_id=[2])
+    assert waiting.recv()[4]["t"].tolist() == [4]
+    assert waiting.call("about", env_id=[2])[0]["pid"] == pids_of(waiting)[-1]

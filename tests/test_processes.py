@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -106,10 +108,54 @@ def test_a_restart_that_fails_leaves_a_worker_or_a_number_that_is_reused() -> No
             with pytest.raises(PoolError, match="ZeroDivisionError"):
                 pool.reset()
             assert mine.pids() == children_of(os.getpid()) == []
-            assert mine.died() == {}
+            assert sorted(mine.died()) == [0, 1]
         mine._orders["factory"] = good
         pool.reset()
+        assert mine.died() == {}
         assert sorted(mine.pids()) == sorted(children_of(os.getpid()))
+
+
+def test_a_signal_that_comes_while_a_death_is_looked_at_keeps_it_from_being_told() -> None:
+    interrupted_at = 0
+    while True:
+        mine = processes.Processes(range(0), {}, {}, [], {})
+        mine._children[0] = processes._Child(subprocess.Popen(["sh", "-c", "exit 3"], process_group=0))
+        assert until(mine._children[0].has_ended)
+        try:
+            with interrupting(processes.__file__, line=interrupted_at):
+                mine.died()
+        except KeyboardInterrupt:
+            (death,) = mine.died().values()
+            assert "exited with code 3" in str(death)
+            assert not mine.pids()
+            interrupted_at += 1
+        else:
+            break
+    assert interrupted_at > 10, "each line that runs was one where the signal came"
+
+
+@contextlib.contextmanager
+def interrupting(file: str, line: int) -> Iterator[None]:
+    """Raises KeyboardInterrupt at the line that is run as number `line` of those of `file`."""
+    left = line
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != file:
+            return None
+        if event == "line":
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def test_more_than_1024_open_files_stop_the_start() -> None:

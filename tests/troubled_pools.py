@@ -42,12 +42,9 @@ def pool(task_id: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         trouble = {
             key: settings.pop(key) for key in ("at", "who", "when", "once", "scratch") if key in settings
         }
-        config = {"num_envs": 4, **PROCESS, **settings}
-        pools.append(
-            envpool_wrap.make(
-                name, "gym", env_kwargs={"what": what, "scratch": str(tmp_path), **trouble}, **config
-            )
-        )
+        env_kwargs = {"what": what, "scratch": str(tmp_path), **trouble}
+        config = {"num_envs": 4, "env_kwargs": env_kwargs, **PROCESS, **settings}
+        pools.append(envpool_wrap.make(name, "gym", **config))
         return pools[-1]
 
     yield make

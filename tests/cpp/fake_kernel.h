@@ -1,8 +1,7 @@
 // A kernel whose every number can be foretold, and a pool of it that a test drives.
 //
 // Env's observation: its seed, how often it was reset, and its steps in the episode; reward: its action. An
-// episode ends after kLength + seed % 3 steps. Action kRaise fails, kSlow takes a while, kHang as long as a
-// test wants.
+// episode ends after kLength + seed % 3 steps. Action kRaise fails, kHang takes as long as a test wants.
 #pragma once
 
 #include <atomic>
@@ -23,9 +22,9 @@ struct FakeRecord {
 };
 
 inline constexpr int64_t kLength = 3;
-inline constexpr int64_t kRaise = -1, kSlow = -2, kHang = -3;
+inline constexpr int64_t kRaise = -1, kHang = -2;
 inline std::atomic<bool> hang{false};     // envs stay inside kHang while it is set
-inline std::atomic<bool> hanging{false};  // one does
+inline std::atomic<uint32_t> hanging{0};  // so many do
 inline constexpr int32_t kFakeHook = 4;
 
 inline int32_t fake_seed(unsigned char* state, int64_t seed, void** /*error*/) {
@@ -53,10 +52,10 @@ inline int32_t fake_step(unsigned char* state, const unsigned char* action, unsi
     *error = state;
     return kFakeHook;
   }
-  if (value == kSlow) std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  while (value == kHang && hang.load()) {
-    hanging = true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  if (value == kHang) {
+    hanging.fetch_add(1);
+    while (hang.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    hanging.fetch_sub(1);
   }
   ++record->t;
   fake_obs(*record, leaves);
@@ -118,12 +117,11 @@ class DrivenKernelPool {
 
   std::vector<KernelRow> recv() {
     pool.begin_recv();
-    const Deadline deadline = in_milliseconds(check::kPatienceMs);
     const auto ready = [this] { return pool.front_ready(); };
     while (!ready()) {
-      CHECK(Clock::now() < deadline);
       if (pool.caller_works() && pool.step_one()) continue;
-      pool.wait(ready, in_milliseconds(50));
+      // A lost wake-up is a deadline that passed with the batch complete.
+      CHECK(pool.wait(ready, in_milliseconds(check::kPatienceMs)) != Wait::kTimedOut);
     }
     const ReadyBatch batch = pool.take_front();
     failures = pool.take_failures(batch);

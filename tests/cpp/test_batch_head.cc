@@ -57,6 +57,21 @@ TEST(count_of_several_rows_wakes_the_caller_once_they_are_enough) {
   CHECK(counted.told(ticket));
 }
 
+TEST(tally_counts_what_it_has_before_its_worker_turns_to_anything_else) {
+  Counted counted;
+  counted.head.open(3);
+  Tally tally(/*at_once=*/false);
+  for (const uint32_t next : {5U, kNoBlock}) {
+    const uint32_t before = counted.done();
+    tally.turn_to(4, counted.caller);
+    tally.add(counted.head, counted.head.round(), counted.caller);
+    tally.turn_to(4, counted.caller);
+    CHECK_EQ(counted.done(), before);
+    tally.turn_to(next, counted.caller);
+    CHECK_EQ(counted.done(), before + 1);
+  }
+}
+
 TEST(batch_head_of_a_dead_worker_wakes_the_caller_at_every_count) {
   Counted counted;
   counted.head.open(5);

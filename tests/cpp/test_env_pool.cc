@@ -48,6 +48,22 @@ TEST(sync_first_batch_comes_first_though_a_later_one_is_ready) {
   CHECK_EQ(driven.recv().ids(), (Ids{3, 2}));
 }
 
+TEST(sync_batch_is_complete_though_a_worker_of_it_is_at_a_later_one) {
+  DrivenPool driven({.num_envs = 3, .batch_size = 3, .num_threads = 2});
+  const auto arrive = [&](uint32_t env) { driven.gate(env).await_arrivals(1); };
+  for (const uint32_t env : {0U, 1U, 2U}) driven.gate(env).shut();
+  driven.send({0, 1}, Request::kReset);
+  driven.send({2}, Request::kReset);
+  arrive(0);
+  arrive(1);
+  driven.gate(0).open();
+  arrive(2);  // by the worker of env 0, which has not been told of yet
+  driven.gate(1).open();
+  CHECK_EQ(driven.recv().ids(), Ids({0, 1}));
+  driven.gate(2).open();
+  CHECK_EQ(driven.recv().ids(), Ids{2});
+}
+
 TEST(sync_rows_keep_their_order_though_the_first_env_ends_last) {
   DrivenPool driven({.num_envs = 3, .batch_size = 3, .num_threads = 3});
   driven.gate(1).shut();

@@ -168,12 +168,28 @@ TEST(async_slow_env_holds_up_only_its_own_run) {
   DrivenKernelPool driven({.num_envs = 16, .batch_size = 4, .num_threads = 2, .caller_works = false});
   driven.send(Request::kReset, {});
   for (int i = 0; i < 4; ++i) driven.recv();
-  driven.send(Request::kStep, {0}, kSlow);
+  hang = true;
+  driven.send(Request::kStep, {0}, kHang);
   driven.send(Request::kStep, {1, 2, 3, 4, 5, 6, 7, 8}, 1);
   for (int i = 0; i < 2; ++i) {
     for (const KernelRow& row : driven.recv()) CHECK(row.env_id != 0);
   }
+  hang = false;
   CHECK_EQ(ids_of(driven.recv()), Ids{0});
+}
+
+TEST(slow_envs_of_one_send_keep_every_worker_at_work) {
+  for (const uint32_t batch : {0U, 8U}) {
+    DrivenKernelPool driven({.num_envs = 16, .batch_size = batch, .num_threads = 6, .caller_works = false});
+    driven.send(Request::kReset, {});
+    for (uint32_t rows = 0; rows < 16;) rows += static_cast<uint32_t>(driven.recv().size());
+    hang = true;
+    driven.pool.engine().row_ns.store(100'000);
+    driven.send(Request::kStep, {0, 2, 4, 6, 8, 10, 12, 14}, kHang);
+    await([] { return hanging.load() == 6; });
+    hang = false;
+    CHECK_EQ(driven.recv().size(), 8);
+  }
 }
 
 TEST(failed_rows_are_zero_and_truncated_and_the_next_step_is_a_reset) {
@@ -239,13 +255,12 @@ TEST(a_hook_that_does_not_return_is_left_behind_and_the_others_are_not) {
   hang = true;
   driven.send(Request::kStep, {0}, kHang);
   driven.pool.begin_recv();
-  await([] { return hanging.load(); });
+  await([] { return hanging.load() == 1; });
   const Deadline start = Clock::now();
   CHECK(!driven.pool.stop_workers(in_milliseconds(100)));
   CHECK(Clock::now() - start < std::chrono::seconds(20));
-  hang = false;  // the records must outlive it
+  hang = false;  // the records must outlive it: it is done with them when it tells of its row
   await([&] { return driven.pool.front_ready(); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 TEST(steps_and_episodes_are_counted) {
