@@ -180,6 +180,7 @@ class KernelRun {
  private:
   void first(uint32_t env, uint32_t i) {
     columns_.clear_all_but_obs();
+    envs_.begin(env);
     if (reset(env, i)) columns_.say(env, 0);
   }
 
@@ -201,15 +202,15 @@ class KernelRun {
       columns_.keep_finals();
       columns_.clear_info();
       if (!reset(env, i)) return;
+      envs_.begin(env);
     }
     bump(envs_.episodes[env], 1U);
   }
 
-  // Begins an episode. False: the env failed, and so did its row.
+  // False: the env failed, and so did its row.
   bool reset(uint32_t env, uint32_t i) {
     void* error = nullptr;
     uint8_t& flags = envs_.flags[env];
-    envs_.begin(env);
     int32_t hook = 0;
     if ((flags & KernelEnvs::kReseed) != 0) {
       hook = kernel_.seed(engine_.record(env), envs_.seeds[env], &error);
