@@ -18,9 +18,9 @@ def no_episodes(rows: int) -> dict[str, NDArray[Any]]:
 class EpisodeStats:
     """Adds up the rows of batches, whichever envs they are of and in whatever order they come.
 
-    A row that is not the end of an episode and has taken no step is a reset: an episode begins with it, and
-    its reward is not counted. A row that is terminated or truncated ends an episode; in same-step mode the
-    next one has begun with it. The row of an env that failed ends its episode, and is no step of it.
+    A row that has taken no step is a reset: an episode begins with it, and its reward is not counted. A row
+    that is terminated or truncated ends an episode; in same-step mode the next one has begun with it. The row
+    of an env that failed ends its episode, and is no step of it.
     """
 
     def __init__(self, num_envs: int) -> None:
@@ -46,7 +46,7 @@ class EpisodeStats:
             `r` (float64, the sum of rewards), `l` (int64, steps) and `t` (float64, seconds), each zero in
             rows where no episode ended; None when none did.
         """
-        begins = (elapsed_step == 0) & ~ended
+        begins = elapsed_step == 0
         steps = ~begins
         steps[list(failed)] = False
         self._returns[env_id[steps]] += reward[steps]

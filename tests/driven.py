@@ -165,8 +165,7 @@ def _built(cls: type, folder: Path, kwargs: Any) -> tuple[CompiledHooks, Any, An
     code = folder / f"{cls.__name__}-{id(cls)}.o"
     code.write_bytes(made.object_code())
     library = code.with_suffix(".so")
-    command = [compiler.find_compiler().path, "-shared", "-Wl,--wrap=aligned_alloc", "-o", library]
-    subprocess.run([*command, code, glue, "-lm"], check=True)
+    _compile("-shared", "-Wl,--wrap=aligned_alloc", "-o", library, code, glue, "-lm")
     loaded = ctypes.CDLL(str(library))
     return made, (_Kernel * 2).in_dll(loaded, "kernels"), loaded
 
@@ -175,6 +174,10 @@ def _built(cls: type, folder: Path, kwargs: Any) -> tuple[CompiledHooks, Any, An
 def _glue(folder: Path) -> Path:
     source, made = folder / "glue.cc", folder / "glue.o"
     source.write_text(_GLUE)
-    command = [compiler.find_compiler().path, "-std=c++20", "-O2", "-fPIC", "-c", "-o", made, source]
-    subprocess.run([*command, f"-I{resources.include_dir()}"], check=True)
+    _compile("-std=c++20", "-O2", "-fPIC", "-c", "-o", made, source, f"-I{resources.include_dir()}")
     return made
+
+
+def _compile(*arguments: str | Path) -> None:
+    program = compiler.find_compiler()
+    subprocess.run([program.path, *program.arguments, *arguments], check=True)

@@ -52,14 +52,24 @@ def test_key_is_the_same_for_the_same_ingredients_in_any_order() -> None:
         {"version": "Fine C++ 20.2"},
         {"arguments": ("-O0",)},
         {"arguments": ()},
+        {"arguments": ("-p", "ipe")},
     ],
-    ids=["a source", "sources swapped", "a source more", "path", "version", "arguments", "no arguments"],
+    ids=[
+        "a source",
+        "sources swapped",
+        "a source more",
+        "path",
+        "version",
+        "arguments",
+        "no arguments",
+        "arguments cut elsewhere",
+    ],
 )
 def test_key_depends_on_sources_and_compiler(changed: dict[str, Any]) -> None:
     assert key(**changed) != key()
 
 
-@pytest.mark.parametrize("variable", ["CXXFLAGS", "LDFLAGS"])
+@pytest.mark.parametrize("variable", ["CXXFLAGS", "CPPFLAGS", "LDFLAGS"])
 def test_key_depends_on_the_flags_that_cmake_reads(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = key()
     monkeypatch.setenv(variable, "-O1")

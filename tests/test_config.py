@@ -47,6 +47,7 @@ from envpool_wrap.config import PoolConfig, seeds_of
         ({"timeout": True}, "timeout=True"),
         ({"timeout": "1"}, "timeout='1'"),
         ({"thread_affinity_offset": 2**40}, "thread_affinity_offset=1099511627776"),
+        ({"thread_affinity_offset": -2}, "thread_affinity_offset=-2: expected -1"),
         ({"max_num_players": 2}, "max_num_players=2"),
         ({"gym_reset_return_info": False}, "gym_reset_return_info=False"),
     ],
@@ -142,6 +143,7 @@ def test_a_seed_list_of_the_wrong_length_builds_the_pool(make: Any) -> None:
     ("given", "message"),
     [
         ([{}], "env_kwargs is a list of 1; expected"),
+        ([{}] * 3, "env_kwargs is a list of 3; expected"),
         (3, "env_kwargs is 3"),
         ("ab", "env_kwargs is a list of 2"),
         ([{}, None], "env_kwargs of env 1 is None; expected a dict"),

@@ -180,6 +180,20 @@ def test_info_of_an_episode_that_ended_is_that_of_the_next_one(telling: Any, bac
     assert "final_info" not in told(pool, FULL, FULL)
 
 
+def test_final_info_of_an_earlier_batch_shines_through(telling: Any) -> None:
+    pool = telling(autoreset_mode="same_step")
+    pool.reset()
+    pool.step(ZEROS[:1], env_id=[0])
+    for _ in range(12):  # the blocks of batches that are gone are written again
+        info = told(pool, FULL, FULL)
+        if "final_info" in info:
+            going_on = ~info["_final_info"]
+            assert going_on.any()
+            assert not info["final_info"]["score"][going_on].any()
+            assert not info["final_info"]["_score"][going_on].any()
+            assert not info["final_info"]["arm"]["joints"][going_on].any()
+
+
 def test_a_list_has_another_final_info(telling: Any) -> None:
     pool = telling(infos="list", autoreset_mode="same_step")
     pool.reset()

@@ -135,6 +135,13 @@ def test_an_episode_that_begins_in_the_row_where_another_ends_has_its_rewards() 
     assert (second["r"].tolist(), second["l"].tolist()) == ([30, 0], [2, 0])
 
 
+def test_a_row_that_ends_an_episode_without_a_step_is_a_step_of_it() -> None:
+    """That of an env whose worker died after its reset."""
+    stats = EpisodeStats(1)
+    ended = stats.add(np.zeros(1, np.int32), np.zeros(1), np.ones(1, bool), np.zeros(1, np.int32))
+    assert ended is not None and ended["l"].tolist() == [0]
+
+
 def test_returns_are_added_up_in_float32(make: Any) -> None:
     stats, ids = EpisodeStats(1), np.zeros(1, np.int32)
     for step in range(1, 1001):

@@ -264,3 +264,11 @@ def test_an_asynchronous_pool_does_not_name_its_rows(make: Any, backend: str) ->
 def test_make_raises_twice_when_an_env_cannot_be_built(make: Any, backend: str) -> None:
     with pytest.raises(EnvError, match="__init__"):
         make(Faulty, "gymnasium", num_envs=2, backend=backend, env_kwargs={"fail_in": "__init__"})
+
+
+def test_final_observations_that_are_kept_hold_their_batches(make: Any, backend: str) -> None:
+    pool = make(Counting, "gymnasium", backend, num_envs=3, autoreset_mode="same_step", max_episode_steps=1)
+    pool.reset()
+    kept = [pool.step(idle_actions(Counting, 3))[4]["final_obs"] for _ in range(4)]
+    assert [obs[1].tolist() for obs in kept] == [[1, 1, 0]] * 4
+    assert pool.stats()["batches_held"] == 1  # the last one, of which a masked reset returns rows

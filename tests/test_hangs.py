@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 import time
@@ -27,14 +28,18 @@ def test_a_hung_env_is_not_named(pool: Any, how: str, tmp_path: Path, monkeypatc
     while troubled._core.num_in_flight:
         with contextlib.suppress(PoolTimeout):
             troubled.recv()
+    sent = time.monotonic()
     troubled.send(still(2), [1, 3])
     assert until((tmp_path / "hangs-1").exists)
     assert until(lambda: troubled.stats()["steps"] == [0, 0, 0, 1])
     for _ in range(2):
         start = time.monotonic()
-        with pytest.raises(PoolTimeout, match=r"still running: env 1 for \d+\.\d s; waiting for a worker: 0"):
+        running = r"still running: env 1 for (\d+\.\d) s; waiting for a worker: 0"
+        with pytest.raises(PoolTimeout, match=running) as caught:
             troubled.recv()
             troubled.recv()
+        [seconds] = re.findall(running, str(caught.value))
+        assert float(seconds) < time.monotonic() - sent + 0.1
         assert 0.25 < time.monotonic() - start < PROMPT
     start = time.monotonic()
     with pytest.raises(PoolTimeout) if how == "thread" else contextlib.nullcontext():

@@ -17,9 +17,11 @@ import psutil
 import pytest
 from envs import Counting, Faulty, Gated, Nested
 from gymnasium.vector.utils import batch_space
+from kernel_envs import Drift
 from plain_envs import DMEcho, Echo, OldEcho
 
 import envpool_wrap
+from envpool_protocol import CppWrapperGenerator
 from envpool_protocol.errors import EnvError
 
 MIB = 1 << 20
@@ -220,6 +222,22 @@ def test_references_to_what_a_method_returned_are_kept(
     gc.collect()
     changes = [now - then for now, then in zip(counts(watched), before, strict=True)]
     assert all(abs(change) < 25 for change in changes), changes  # None and False have other holders
+
+
+def test_a_compiled_env_takes_its_state_its_rows_and_little_else(home: Any) -> None:
+    pytest.importorskip("numba")
+    drift = CppWrapperGenerator.generate_envpool_wrap(Drift, compiled=True).task_id
+    with envpool_wrap.make(drift, "gym", num_envs=8) as few:
+        few.reset()  # whatever is loaded once
+    before, actions = resident(), np.zeros(100_000, int)
+    with envpool_wrap.make(drift, "gym", num_envs=100_000) as pool:
+        pool.reset()
+        pool.step(actions)
+        grown = (resident() - before) / 100_000
+        rows = pool.stats()["batches_touched"] * (
+            24 + 4 * 8 + 8 + 1
+        )  # the engine's leaves, obs, info and its mask
+        assert grown - pool.save_state([0])["state"].nbytes - rows - actions.itemsize <= 128
 
 
 class Large(gymnasium.Env[Any, Any]):

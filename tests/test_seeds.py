@@ -106,6 +106,7 @@ def test_the_env_and_the_caller_share_the_options_dict(make: Any) -> None:
     [
         (Counting, {"a": 1}, "_reset_envpool takes no options"),
         (Faulty, [{"a": 1}], "options is a list of 1 for 2 envs"),
+        (Faulty, [{"a": 1}] * 3, "options is a list of 3 for 2 envs"),
         (Faulty, [{"a": 1}, 3], "options=3: expected a dict"),
     ],
 )

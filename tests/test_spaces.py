@@ -467,3 +467,12 @@ def test_importing_spec_imports_neither_library() -> None:
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))}
     done = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "pair"), [("ad", True), ("aad", False), ("d", False), ("da", False), ("dd", True)]
+)
+def test_only_a_tuple_of_two_with_a_dict_last_looks_like_obs_and_info(kinds: str, pair: bool) -> None:
+    of = {"a": spaces.Box(0, 1), "d": spaces.Dict(x=spaces.Discrete(2))}
+    obs, action = space_spec(spaces.Tuple([of[kind] for kind in kinds]), "obs"), space_spec(of["a"], "action")
+    assert EnvSpec("Any", obs, action).obs_is_pair is pair

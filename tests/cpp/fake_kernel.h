@@ -25,10 +25,15 @@ inline constexpr int64_t kLength = 3;
 inline constexpr int64_t kRaise = -1, kHang = -2;
 inline std::atomic<bool> hang{false};     // envs stay inside kHang while it is set
 inline std::atomic<uint32_t> hanging{0};  // so many do
-inline constexpr int32_t kFakeHook = 4;
+inline constexpr int32_t kFakeSeedHook = 2, kFakeResetHook = 3, kFakeHook = 4;
 
-inline int32_t fake_seed(unsigned char* state, int64_t seed, void** /*error*/) {
+// Fails with the seed kRaise.
+inline int32_t fake_seed(unsigned char* state, int64_t seed, void** error) {
   auto* record = reinterpret_cast<FakeRecord*>(state);
+  if (seed == kRaise) {
+    *error = state;
+    return kFakeSeedHook;
+  }
   record->seed = seed;
   return 0;
 }
@@ -36,8 +41,13 @@ inline void fake_obs(const FakeRecord& record, unsigned char* const* leaves) {
   const int64_t obs[] = {record.seed, record.resets, record.t};
   std::memcpy(leaves[kKernelFirstObs], obs, sizeof(obs));
 }
-inline int32_t fake_reset(unsigned char* state, unsigned char* const* leaves, void** /*error*/) {
+// Fails where a test has set `resets` to kRaise.
+inline int32_t fake_reset(unsigned char* state, unsigned char* const* leaves, void** error) {
   auto* record = reinterpret_cast<FakeRecord*>(state);
+  if (record->resets == kRaise) {
+    *error = state;
+    return kFakeResetHook;
+  }
   record->t = 0;
   ++record->resets;
   fake_obs(*record, leaves);

@@ -23,8 +23,10 @@ TEST(batch_head_is_complete_with_the_last_of_its_rows_and_starts_anew_when_it_is
   Counted counted;
   for (const uint32_t rows : {3U, 1U}) {
     counted.head.failed.store(7);
+    counted.head.infos.store(7);
     counted.head.open(rows);
     CHECK_EQ(counted.head.failed.load(), 0);
+    CHECK_EQ(counted.head.infos.load(), 0);
     for (uint32_t row = 0; row < rows; ++row) {
       CHECK(!counted.head.complete());
       count_done(counted.head, counted.head.round(), counted.caller);

@@ -1,6 +1,8 @@
 // Due envs: each taken once, in order, by whoever is free. Also compiled with the portable futex, by
 // test_futex_portable.cc.
 #include <atomic>
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <thread>
@@ -184,6 +186,75 @@ TEST(env_queue_push_wakes_a_sleeper_every_time) {
     CHECK(check::happens([&] { return popped.load() == round + 1; }));
   }
   taker.join();
+}
+
+// Takers that take one order each, and then no more.
+TEST(env_queue_push_of_several_wakes_as_many) {
+  constexpr uint32_t kTakers = 3;
+  for (int round = 0; round < 20; ++round) {
+    OwnQueue own(kTakers);
+    const Deadline deadline = in_milliseconds(check::kPatienceMs);
+    std::atomic<uint32_t> ready{0};
+    std::vector<std::thread> takers;
+    for (uint32_t i = 0; i < kTakers; ++i) {
+      takers.emplace_back([&] {
+        ready.fetch_add(1);
+        for (Order order; !own.queue.try_pop(&order);) own.queue.wait(own.stop, 0, deadline);
+      });
+    }
+    CHECK(check::happens([&] { return ready.load() == kTakers; }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // most rounds find them asleep
+    own.queue.push(orders_of({0, 1, 2}).data(), kTakers);
+    for (auto& taker : takers) taker.join();
+    CHECK(Clock::now() < deadline);
+  }
+}
+
+// What wakes the taker comes a little later each round, so that some of it comes just when the taker has
+// looked and goes to sleep.
+template <typename Wake>
+void wake_while_it_falls_asleep(OwnQueue& own, const std::function<bool()>& is_awake, const Wake& wake) {
+  constexpr uint32_t kRounds = 4'000, kLongest = 100;
+  std::atomic<uint32_t> asked{0}, woken{0};
+  std::thread taker([&] {
+    for (uint32_t round = 1; round <= kRounds; ++round) {
+      const Deadline deadline = in_milliseconds(check::kPatienceMs);
+      while (asked.load() != round) pause_cpu();
+      while (!is_awake()) own.queue.wait(own.stop, 0, deadline);
+      CHECK(Clock::now() < deadline);
+      woken.store(round);
+    }
+  });
+  for (uint32_t round = 1; round <= kRounds; ++round) {
+    asked.store(round);
+    for (uint32_t i = 0; i < round % kLongest; ++i) pause_cpu();
+    wake();
+    CHECK(check::happens([&] { return woken.load() == round; }));
+    own.stop.store(false);
+  }
+  taker.join();
+}
+
+TEST(env_queue_taker_that_falls_asleep_misses_no_push) {
+  OwnQueue own(1);
+  const Order order = order_of(0);
+  wake_while_it_falls_asleep(
+      own,
+      [&] {
+        Order taken;
+        return own.queue.try_pop(&taken);
+      },
+      [&] { own.queue.push(&order, 1); });
+}
+
+TEST(env_queue_taker_that_falls_asleep_misses_no_stop) {
+  OwnQueue own(1);
+  wake_while_it_falls_asleep(
+      own, [&] { return own.stop.load(std::memory_order_acquire); },
+      [&] {
+        own.stop.store(true, std::memory_order_seq_cst);
+        own.queue.wake_all();
+      });
 }
 
 TEST(env_queue_of_a_dead_taker_is_empty_has_no_sleeper_and_serves_the_next_taker) {

@@ -255,5 +255,19 @@ TEST(episode_counts_rows_with_info_in_their_batch) {
   CHECK_EQ(env.head().infos.load(), 2);
 }
 
+TEST(episode_whose_row_ends_with_a_reset_has_the_info_that_the_reset_says) {
+  for (const Call told : {Call::kStep, Call::kReset}) {
+    Played env({.autoreset = Autoreset::kSameStep});
+    env.plan().episode_length = 1;
+    env.reset();
+    env.plan().outcome = [&](Call call, uint64_t) {
+      env.plan().info = call == told;
+      return Outcome::kOk;
+    };
+    env.step();
+    CHECK_EQ(env.head().infos.load(), told == Call::kReset ? 1 : 0);
+  }
+}
+
 }  // namespace
 }  // namespace envpool

@@ -100,7 +100,9 @@ TEST(sync_trajectories_are_the_same_with_any_number_of_threads) {
         Foretold foretold(settings);
         for (const KernelRow& row : driven.reset()) foretold.check(row, 0, /*asked=*/true);
         for (int64_t action = 1; action < 60; ++action) {
-          driven.pool.engine().row_ns.store(action % 2 == 0 ? 20 : 2'000);  // one run, or many
+          constexpr uint32_t kRowNs[] = {20, 2'000,
+                                         9'000};  // one run, many, and several for the caller alone
+          driven.pool.engine().row_ns.store(kRowNs[action % 3]);
           const auto rows = driven.step(action);
           for (int32_t env = 0; env < 700; ++env) CHECK_EQ(rows[static_cast<size_t>(env)].env_id, env);
           for (const KernelRow& row : rows) foretold.check(row, action);
@@ -125,41 +127,53 @@ TEST(sync_batches_come_in_the_order_of_sends_and_rows_in_the_order_of_the_reques
         CHECK_EQ(ids_of(rows), ids);
         for (const KernelRow& row : rows) foretold.check(row, action);
       }
-      for (const KernelRow& row : driven.step(action)) foretold.check(row, action);  // all: links are whole
+      const auto all = driven.step(action);
+      CHECK_EQ(ids_of(all), (Ids{0, 1, 2, 3, 4, 5}));  // their links are whole again
+      for (const KernelRow& row : all) foretold.check(row, action);
     }
   }
 }
 
 TEST(async_trajectories_are_the_same_and_no_env_starves) {
-  for (const uint32_t threads : {1U, 3U}) {
-    for (const Autoreset mode : kModes) {
-      const DrivenKernelPool::Settings settings{
-          .num_envs = 37, .batch_size = 8, .num_threads = threads, .caller_works = false, .autoreset = mode};
-      DrivenKernelPool driven(settings);
-      Foretold foretold(settings);
-      std::map<int32_t, int64_t> seen, sent;
-      driven.send(Request::kReset, {});
-      for (int round = 0; round < 2000; ++round) {
-        const auto rows = driven.recv();
-        CHECK_EQ(rows.size(), 8);
-        std::vector<int64_t> actions;
-        for (const KernelRow& row : rows) {
-          foretold.check(row, sent[row.env_id], seen[row.env_id] == 0);
-          actions.push_back(sent[row.env_id] = ++seen[row.env_id]);
+  struct Size {
+    uint32_t num_envs, batch_size;
+  };
+  for (const auto [num_envs, batch_size] : {Size{37, 8}, Size{300, 200}}) {
+    for (const uint32_t threads : {1U, 3U}) {
+      for (const Autoreset mode : kModes) {
+        const uint32_t rounds = 16'000 / batch_size;
+        const DrivenKernelPool::Settings settings{.num_envs = num_envs,
+                                                  .batch_size = batch_size,
+                                                  .num_threads = threads,
+                                                  .caller_works = false,
+                                                  .autoreset = mode};
+        DrivenKernelPool driven(settings);
+        Foretold foretold(settings);
+        std::map<int32_t, int64_t> seen, sent;
+        driven.send(Request::kReset, {});
+        for (uint32_t round = 0; round < rounds; ++round) {
+          const auto rows = driven.recv();
+          CHECK_EQ(rows.size(), batch_size);
+          std::vector<int64_t> actions;
+          for (const KernelRow& row : rows) {
+            foretold.check(row, sent[row.env_id], seen[row.env_id] == 0);
+            actions.push_back(sent[row.env_id] = ++seen[row.env_id]);
+          }
+          driven.send(Request::kStep, ids_of(rows), actions);
         }
-        driven.send(Request::kStep, ids_of(rows), actions);
+        for (const auto& [env, times] : seen) CHECK(times > rounds * batch_size / num_envs / 4);
+        CHECK_EQ(seen.size(), num_envs);
+        // The last ones: fewer in flight than a batch has rows.
+        for (size_t left = num_envs; left > 0;) {
+          const auto rows = driven.recv();
+          CHECK_EQ(rows.size(), std::min<size_t>(left, batch_size));
+          for (const KernelRow& row : rows) foretold.check(row, sent[row.env_id], seen[row.env_id] == 0);
+          left -= rows.size();
+        }
+        CHECK_EQ(driven.pool.num_in_flight(), 0);
+        driven.send(Request::kStep, {3, 1}, 7);
+        CHECK_EQ(driven.recv().size(), 2);
       }
-      for (int32_t env = 0; env < 37; ++env) CHECK(seen[env] > 100);
-      // The last ones: fewer in flight than a batch has rows.
-      for (size_t left = 37; left > 0;) {
-        const auto rows = driven.recv();
-        CHECK_EQ(rows.size(), std::min<size_t>(left, 8));
-        for (const KernelRow& row : rows) foretold.check(row, sent[row.env_id], seen[row.env_id] == 0);
-        left -= rows.size();
-      }
-      CHECK_EQ(driven.pool.num_in_flight(), 0);
-      driven.send(Request::kStep, {3, 1}, 7);
-      CHECK_EQ(driven.recv().size(), 2);
     }
   }
 }
@@ -223,6 +237,72 @@ TEST(failed_rows_are_zero_and_truncated_and_the_next_step_is_a_reset) {
       CHECK_EQ(row.obs.resets, begins ? 2 : 1);
     }
     CHECK_EQ(driven.failures.size(), 0);
+  }
+}
+
+TEST(failed_rows_of_a_run_belong_to_the_batches_that_it_fell_into) {
+  DrivenKernelPool driven({.num_envs = 6, .batch_size = 3, .num_threads = 1, .caller_works = false});
+  for (const Request request : {Request::kReset, Request::kStep}) {
+    driven.send(request, {0, 1, 2, 3, 4, 5}, kRaise);  // in runs of two
+    for (int batch = 0; batch < 2; ++batch) {
+      const auto rows = driven.recv();
+      CHECK_EQ(driven.failures.size(), request == Request::kStep ? 3 : 0);
+      for (uint32_t row = 0; row < driven.failures.size(); ++row) {
+        CHECK_EQ(driven.failures[row].row, row);
+        CHECK_EQ(static_cast<int32_t>(driven.failures[row].env), rows[row].env_id);
+      }
+    }
+  }
+}
+
+TEST(failures_come_in_the_order_of_their_rows) {
+  DrivenKernelPool driven({.num_envs = 4, .num_threads = 1});
+  driven.reset();
+  driven.pool.engine().row_ns.store(100'000);  // a run for each env, the thread's are the last two
+  driven.send(Request::kStep, {}, std::vector<int64_t>{kSlow, kRaise, kRaise, 1});
+  const auto rows = driven.recv();
+  CHECK_EQ(driven.failures.size(), 2);
+  CHECK_EQ(driven.failures[0].row, 1);
+  CHECK_EQ(driven.failures[1].row, 2);
+}
+
+TEST(a_seed_that_is_refused_fails_the_reset_and_is_given_again) {
+  DrivenKernelPool driven({.num_envs = 1});
+  driven.pool.engine().envs.seeds[0] = kRaise;
+  CHECK(driven.reset().front().truncated);
+  CHECK_EQ(driven.failures.front().hook, kFakeSeedHook);
+  CHECK_EQ(driven.records[0].resets, 0);
+  driven.pool.engine().envs.seeds[0] = 7;
+  CHECK_EQ(driven.step(1).front().obs.seed, 7);
+}
+
+// As of episode.h, whose test this is, too.
+TEST(an_end_that_cannot_be_followed_by_a_reset_fails_once_with_the_steps_of_its_episode) {
+  DrivenKernelPool driven({.num_envs = 1, .autoreset = Autoreset::kSameStep});
+  driven.reset();
+  for (int64_t t = 1; t < kLength; ++t) driven.step(t);
+  driven.records[0].resets = kRaise;
+  const KernelRow row = driven.step(1).front();
+  CHECK_EQ(row.elapsed_step, kLength);
+  CHECK_EQ(driven.failures.front().elapsed_step, kLength);
+  CHECK_EQ(driven.failures.front().hook, kFakeResetHook);
+  CHECK(row.truncated && !row.terminated);
+  CHECK_EQ(row.final_obs.t, 0);
+  CHECK_EQ(driven.pool.engine().envs.episodes[0].load(), 1);
+  CHECK_EQ(driven.pool.engine().envs.steps(0), kLength);
+  driven.records[0].resets = 0;
+  CHECK_EQ(driven.step(1).front().elapsed_step, 0);
+  CHECK_EQ(driven.pool.engine().envs.steps(0), kLength);
+}
+
+TEST(an_env_that_is_restored_goes_on_from_there_and_has_made_no_steps) {
+  KernelEnvs envs(1);
+  envs.flags[0] |= KernelEnvs::kReseed;
+  for (const bool over : {true, false}) {
+    envs.restore(0, 5, over);
+    CHECK_EQ(envs.elapsed[0].load(), 5);
+    CHECK_EQ(envs.steps(0), 0);
+    CHECK_EQ(envs.flags[0], over ? KernelEnvs::kNeedsReset : 0);
   }
 }
 
