@@ -15,12 +15,13 @@ from __future__ import annotations
 import json
 import os
 import sysconfig
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from envpool_protocol import files
 
 FORMAT = 1
 GROUP = "envpool_wrap.envs"  # of entry points: task id = the package whose folder holds the record
@@ -176,16 +177,6 @@ def text_of(record: Record) -> str:
 
 def save(record: Record) -> None:
     """Put `record` in place of whatever is there under its task id."""
-    path = _path(record.task_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text_of(record))
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    files.put(_path(record.task_id), text_of(record).encode())
     for listener in on_save:
         listener(record.task_id)
