@@ -15,6 +15,7 @@ from pathlib import Path
 
 from envpool_protocol import compiler, generator, records, resources
 from envpool_protocol.compiled.hooks import OBJECT, CompiledHooks
+from envpool_protocol.cpp_text import module_name
 from envpool_protocol.errors import BuildError
 from envpool_protocol.sources import Description
 
@@ -57,12 +58,12 @@ def build(
     """
     import filelock
 
-    sources = generator.render(description, hooks.digest if hooks else "")
+    sources = generator.render(description, hooks)
     tool = compiler.find_compiler()
     key = module_key(sources, tool)
     name = description.spec.name
     folder = modules / f"{name}-{key}"
-    module = folder / compiler.extension_name(generator.module_name(name))
+    module = folder / compiler.extension_name(module_name(name))
     if module.exists() and not force:
         return module, key, True
     records.writable(modules)
@@ -73,7 +74,7 @@ def build(
             if module.exists() and not force:
                 return module, key, True
             objects = {OBJECT: hooks.object_code()} if hooks else {}
-            _compile_and_publish(sources, objects, generator.module_name(name), folder, tool, report)
+            _compile_and_publish(sources, objects, module_name(name), folder, tool, report)
     except filelock.Timeout as error:
         raise BuildError(
             f"another process has been building {name} for too long; it holds {error.lock_file}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from envpool_protocol.spaces import Bounds, extremes
+from envpool_protocol.space_kinds import Bounds, extremes
 from envpool_protocol.spec import DTYPES
 
 ALWAYS = 2**63 - 1  # steps

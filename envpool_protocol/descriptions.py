@@ -10,7 +10,6 @@ Four kinds of env are told apart, one row of `_APIS` each; the first that fits c
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -20,6 +19,7 @@ from envpool_protocol.envpool_protocol import EnvPoolProtocol, takes_out
 from envpool_protocol.errors import ProtocolError, SpecError
 from envpool_protocol.inference import inferred_space
 from envpool_protocol.info_spec import declared_info_space, info_spec
+from envpool_protocol.signatures import signature_of
 from envpool_protocol.spaces import space_description, space_from_description, space_spec
 from envpool_protocol.spec import DTYPES, Api, EnvSpec
 
@@ -178,12 +178,12 @@ def _library(space: Any) -> Library:
 
 
 def _hook_facts(env: Any) -> dict[str, bool]:
-    cls = type(env)
+    cls, reset = type(env), signature_of(env._reset_envpool)
     return {
         "has_truncated": cls._truncated_envpool is not EnvPoolProtocol._truncated_envpool,
         "has_info": cls._info_envpool is not EnvPoolProtocol._info_envpool,
         "obs_takes_out": takes_out(env._make_obs_envpool),
-        "reset_takes_options": bool(inspect.signature(env._reset_envpool).parameters),
+        "reset_takes_options": reset is not None and bool(reset.parameters),
     }
 
 
@@ -198,7 +198,10 @@ def _reset_facts(env: Any) -> dict[str, bool]:
 
 def _reset_parameters(env: Any) -> set[str]:
     """The keywords that `env.reset` takes; a wrapper that passes all on takes what its env does."""
-    parameters = inspect.signature(env.reset).parameters
+    signature = signature_of(env.reset)
+    if signature is None:  # written in C: what gymnasium's say, and old gym's do not
+        return {"seed", "options"} if has_base(type(env), "gymnasium", "Env") else set()
+    parameters = signature.parameters
     taken = {
         name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
     }

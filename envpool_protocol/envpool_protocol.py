@@ -10,7 +10,6 @@ but not always by the same one.
 
 from __future__ import annotations
 
-import inspect
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envpool_protocol.compiled.state import random_fields
+from envpool_protocol.signatures import signature_of
 
 
 class EnvPoolProtocol:
@@ -107,4 +107,5 @@ OPTIONAL_HOOKS = ("_truncated_envpool", "_info_envpool", "_seed_envpool", "_rend
 
 def takes_out(make_obs: Any) -> bool:
     """Whether `_make_obs_envpool` has a parameter `out`: the arrays to write the observation into."""
-    return "out" in inspect.signature(make_obs).parameters
+    signature = signature_of(make_obs)
+    return signature is not None and "out" in signature.parameters

@@ -1,22 +1,23 @@
 """From an env's description to the C++ sources of its module.
 
 All thinking is done here; the templates only loop and substitute. Every name and string of the user's that
-ends up in C++ goes through `c_string` or is an identifier already.
+ends up in C++ goes through cpp_text.py.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from envpool_protocol import resources
+from envpool_protocol.compiled.hooks import CompiledHooks
+from envpool_protocol.cpp_text import c_dtype, c_string, class_names, module_name
 from envpool_protocol.errors import SpecError
 from envpool_protocol.info_spec import info_table, masks_of
 from envpool_protocol.sources import Description
-from envpool_protocol.spec import DType, Leaf, Node, SpaceSpec
+from envpool_protocol.spec import Leaf, Node, SpaceSpec
 
 TEMPLATES = ("env.cc", "module.cc", "CMakeLists.txt")
 # Of EnvSpec and EnvpoolModule.
@@ -28,23 +29,6 @@ FLAGS = (
     "options_are_env_info",
     "obs_is_pair",
 )
-_CHUNK = 8192  # longest piece of one string literal; compilers guarantee 65,536 for the whole
-
-
-def c_string(text: str) -> str:
-    """`text` as a C++ string literal of its UTF-8 bytes."""
-    pieces = [text[i : i + _CHUNK] for i in range(0, len(text), _CHUNK)] or [""]
-    return " ".join('"' + "".join(_c_byte(byte) for byte in piece.encode()) + '"' for piece in pieces)
-
-
-def _c_byte(byte: int) -> str:
-    char = chr(byte)
-    return char if char.isascii() and char.isprintable() and char not in '"\\?' else f"\\{byte:03o}"
-
-
-def c_dtype(dtype: DType) -> str:
-    """The engine's enumerator: `kFloat32` for float32, `kUInt8` for uint8."""
-    return "kUI" + dtype.name[2:] if dtype.name.startswith("uint") else "k" + dtype.name.capitalize()
 
 
 @dataclass(frozen=True)
@@ -144,15 +128,15 @@ class CppSpace:
     nodes: list[CppNode]
 
 
-def render(description: Description, hooks: str = "") -> dict[str, str]:
+def render(description: Description, hooks: CompiledHooks | None = None) -> dict[str, str]:
     """The generated sources: file name → text. The same description gives the same text everywhere.
 
-    `hooks` is the digest of the compiled hooks that are to be linked in, if there are any.
+    `hooks` are the compiled ones that are to be linked in, if there are any.
 
     Raises:
         SpecError: a Dict key is not text that C++ can hold.
     """
-    return filled(TEMPLATES, {**_template_values(description), "hooks": hooks})
+    return filled(TEMPLATES, {**_template_values(description), "hooks": hooks.digest if hooks else ""})
 
 
 def filled(templates: Iterable[str], values: Mapping[str, Any]) -> dict[str, str]:
@@ -168,25 +152,6 @@ def filled(templates: Iterable[str], values: Mapping[str, Any]) -> dict[str, str
         autoescape=False,
     )
     return {name: environment.get_template(f"{name}.jinja").render(values) for name in templates}
-
-
-def identifier(name: str) -> str:
-    """`name` with `_x2d_` for each `-`, and so on: as part of a C++ name. No two names become the same."""
-    return _ESCAPED.sub(lambda found: f"_x{ord(found[0][0]):x}_{found[0][1:]}", name)
-
-
-# A character that no identifier has, and an underscore that would look like the start of such an escape.
-_ESCAPED = re.compile(r"[^A-Za-z0-9_]|_x(?=[0-9a-f]+[^A-Za-z0-9])")
-
-
-def module_name(name: str) -> str:
-    """The name of the generated Python module of the env `name`."""
-    return f"_{identifier(name)}_wrap"
-
-
-def class_names(name: str) -> list[str]:
-    """The names of the raw classes in it: the spec's and the pool's."""
-    return [f"_{identifier(name)}{kind}" for kind in ("Spec", "Pool")]
 
 
 def _template_values(description: Description) -> dict[str, Any]:
@@ -213,7 +178,8 @@ def _template_values(description: Description) -> dict[str, Any]:
 
 def _space(space: SpaceSpec, side: str, keys: dict[str | int, int]) -> CppSpace:
     leaves = [_leaf(leaf, f"{side}_{index}") for index, leaf in enumerate(space.leaves)]
-    nodes = [_node(node, space, side, keys) for node in space.nodes]
+    named = zip(space.nodes, space.names(side), strict=True)
+    nodes = [_node(node, name, space, keys) for node, name in named]
     return CppSpace(leaves, nodes)
 
 
@@ -263,7 +229,7 @@ def _each(bound: int | Sequence[int] | None) -> Sequence[int]:
     return () if bound is None else (bound,) if isinstance(bound, int) else bound
 
 
-def _node(node: Node, space: SpaceSpec, side: str, keys: dict[str | int, int]) -> CppNode:
+def _node(node: Node, name: str, space: SpaceSpec, keys: dict[str | int, int]) -> CppNode:
     def key_of(child: int) -> int:
         key = space.nodes[child].key
         assert key is not None  # only the root has none
@@ -276,15 +242,11 @@ def _node(node: Node, space: SpaceSpec, side: str, keys: dict[str | int, int]) -
         value="obs" if node.parent < 0 else f"node{node.index}.get()",
         leaf=node.leaf,
         nbytes=leaf.nbytes if leaf else 0,
-        place=c_string(_place(node, space, side)),
+        place=c_string(name),
         children=children,
         action_maker=_maker(node, children, _action_leaf(node, leaf)),
         out_maker=_maker(node, children, f"out_array(call, obs_leaves[{node.leaf}], {node.leaf})"),
     )
-
-
-def _place(node: Node, space: SpaceSpec, side: str) -> str:
-    return side if node.parent < 0 else f"{_place(space.nodes[node.parent], space, side)}.{node.key}"
 
 
 def _action_leaf(node: Node, leaf: Leaf | None) -> str:

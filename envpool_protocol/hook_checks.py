@@ -10,6 +10,7 @@ from typing import Any
 from envpool_protocol.envpool_protocol import OPTIONAL_HOOKS, REQUIRED_HOOKS, EnvPoolProtocol, takes_out
 from envpool_protocol.errors import ProtocolError
 from envpool_protocol.notices import notice
+from envpool_protocol.signatures import signature_of
 from envpool_protocol.source_kinds import arguments
 
 # Positional arguments of each hook after self; _reset_envpool may have keyword arguments besides.
@@ -53,7 +54,9 @@ def _check_signature(cls: type, hook: str) -> None:
     if any(kind(getattr(cls, hook)) for kind in _NOT_PLAIN):
         fault = "it would never be awaited or iterated; write a plain method"
         raise ProtocolError(f"{cls.__qualname__}.{hook} is a coroutine or generator: {fault}")
-    signature = inspect.signature(getattr(cls, hook))
+    signature = signature_of(getattr(cls, hook))
+    if signature is None:
+        return
     given = _GIVEN.get(hook, [])
     if hook == "_make_obs_envpool" and takes_out(getattr(cls, hook)):
         given = ["out"]
@@ -68,8 +71,11 @@ def _check_signature(cls: type, hook: str) -> None:
 
 
 def check_init(cls: type, kwargs: Mapping[str, Any]) -> None:
-    """Raise ProtocolError unless the class can be built as `cls(envid, **kwargs)`."""
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    """Raise ProtocolError unless the class can be built as `cls(envid, **kwargs)`, as far as it says."""
+    signature = signature_of(cls.__init__)  # type: ignore[misc]
+    if signature is None:
+        return
+    parameters = list(signature.parameters.values())[1:]
     if not any(name in vars(base) for base in cls.__mro__[:-1] for name in ("__init__", "__new__")):
         parameters = []  # object's own say (*args, **kwargs), and take nothing
     first = parameters[0] if parameters else None
@@ -81,13 +87,12 @@ def check_init(cls: type, kwargs: Mapping[str, Any]) -> None:
         )
     )
     if not takes_envid:
-        found = f"__init__{inspect.signature(cls.__init__)}"  # type: ignore[misc]
         raise ProtocolError(
-            f"{cls.__qualname__}.{found} takes no envid; write `def __init__(self, envid, **kwargs)`: "
-            "envid is the env's number in its pool"
+            f"{cls.__qualname__}.__init__{signature} takes no envid; write "
+            "`def __init__(self, envid, **kwargs)`: envid is the env's number in its pool"
         )
     try:
-        inspect.signature(cls.__init__).bind(None, 0, **kwargs)  # type: ignore[misc]
+        signature.bind(None, 0, **kwargs)
     except TypeError as error:
         call = f"{cls.__qualname__}({arguments(kwargs, 'envid')})"
         raise ProtocolError(f"{cls.__qualname__} cannot be built as {call}: {error}") from None

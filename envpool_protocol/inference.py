@@ -19,7 +19,7 @@ import numpy as np
 
 from envpool_protocol.errors import ProtocolError, SpecError
 from envpool_protocol.seeding import seed_env
-from envpool_protocol.spaces import extremes
+from envpool_protocol.space_kinds import extremes
 from envpool_protocol.spec import DTYPES
 
 

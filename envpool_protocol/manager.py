@@ -155,8 +155,7 @@ class CppWrapperGenerator:
         """The generated sources of `env` (what `register_env` takes, or a task id): file name → text."""
         source = EnvManager.source(env)
         description = source.describe()
-        hooks = hooks_of(source, description)
-        return generator.render(description, hooks.digest if hooks else "")
+        return generator.render(description, hooks_of(source, description))
 
     @staticmethod
     def generate_envpool_wrap(

@@ -15,13 +15,13 @@ from __future__ import annotations
 import json
 import os
 import sysconfig
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from envpool_protocol import files
 from envpool_protocol.errors import BuildError
 
 FORMAT = 1
@@ -203,7 +203,8 @@ def save(record: Record) -> None:
     """
     path = _path(record.task_id)
     if not _holds(path, record):
-        _replace(path, text_of(record))
+        writable(path.parent)
+        files.put(path, text_of(record).encode())
     for listener in on_save:
         listener(record.task_id)
 
@@ -213,15 +214,3 @@ def _holds(path: Path, record: Record) -> bool:
         return _read(path) == record
     except _UNREADABLE:
         return False
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=writable(path.parent), prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -10,13 +10,13 @@ Thunks            env_fns[envid]()
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from envpool_protocol.descriptions import Description, close_env, describe_env
 from envpool_protocol.errors import ConfigError, ProtocolError
+from envpool_protocol.signatures import takes
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Source:
 
     def takes(self, parameter: str) -> bool:
         """Whether the constructor has a keyword argument of that name."""
-        return _takes(self.target, parameter)
+        return takes(self.target, parameter)
 
     def describe(self, kwargs: Mapping[str, Any] | None = None) -> Description:
         """Build env 0, read its spaces, close it.
@@ -251,11 +251,3 @@ class Thunks(Source):
 def arguments(kwargs: Mapping[str, Any], *first: str) -> str:
     """Arguments of a call, for messages."""
     return ", ".join([*first, *(f"{key}={value!r}" for key, value in kwargs.items())])
-
-
-def _takes(function: Callable[..., Any], parameter: str) -> bool:
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
-    return parameter in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

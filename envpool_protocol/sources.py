@@ -11,7 +11,6 @@ a list of functions without arguments       Thunks, by `thunks()` only
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from envpool_protocol.descriptions import Description, api_of, has_base
 from envpool_protocol.envpool_protocol import EnvPoolProtocol
 from envpool_protocol.errors import ProtocolError, RegistrationError
 from envpool_protocol.hook_checks import check_hooks, check_init
+from envpool_protocol.signatures import signature_of
 from envpool_protocol.source_kinds import (
     EnvClass,
     Factory,
@@ -90,16 +90,16 @@ def _class_source(cls: type, name: str | None, kwargs: Mapping[str, Any]) -> Sou
     missing = sorted(getattr(cls, "__abstractmethods__", ())) or [m.__name__ for m in methods if _is_stub(m)]
     if missing:
         raise ProtocolError(f"{cls.__qualname__} does not define {', '.join(missing)}; every env needs it")
+    signature = signature_of(cls)
     try:
-        inspect.signature(cls).bind(**kwargs)
+        if signature is not None:
+            signature.bind(**kwargs)
     except TypeError as error:
         call = f"{cls.__qualname__}({arguments(kwargs)})"
         raise ProtocolError(
             f"{cls.__qualname__} cannot be built as {call}: {error}. Pass its arguments to register_env, or "
             "register a function f(envid) that builds it"
         ) from None
-    except ValueError:  # a class written in C: nothing is known
-        pass
     return EnvClass(cls, checked_name(name, cls.__name__), kwargs)
 
 
@@ -145,12 +145,9 @@ def _factory(function: Callable[..., Any], name: str | None, kwargs: Mapping[str
     if name is None and own_name == "<lambda>":
         raise RegistrationError(f"{function!r} has no name of its own: register_env(..., name='MyEnv')")
     label = getattr(function, "__qualname__", repr(function))
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        raise RegistrationError(
-            f"the parameters of {label} cannot be read; wrap it: lambda envid: ..."
-        ) from None
+    signature = signature_of(function)
+    if signature is None:
+        raise RegistrationError(f"the parameters of {label} cannot be read; wrap it: lambda envid: ...")
     first = next(iter(signature.parameters.values()), None)
     takes_envid = first is not None and (
         first.kind is first.VAR_POSITIONAL

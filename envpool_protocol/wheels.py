@@ -24,8 +24,9 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from envpool_protocol import building, compiler, generator, origins, records, resources
+from envpool_protocol import building, compiler, files, generator, origins, records, resources
 from envpool_protocol.compiled.hooks import OBJECT, hooks_of
+from envpool_protocol.cpp_text import identifier, module_name
 from envpool_protocol.errors import BuildError, ConfigError, EnvPoolError, RegistrationError
 from envpool_protocol.records import Origin
 from envpool_protocol.source_kinds import GymnasiumId
@@ -78,7 +79,7 @@ def build(
     wheel = _wheel_of(source, version, [*needed, *requires])
     description = source.describe()
     hooks = hooks_of(source, description)
-    sources = generator.render(description, hooks.digest if hooks else "")
+    sources = generator.render(description, hooks)
     tool = compiler.find_compiler()
     key, file = building.module_key(sources, tool), compiler.extension_name(wheel.module)
     record = records.record_of(source.name, description.to_json(), origin, file, key)
@@ -98,9 +99,11 @@ def build(
         _write(package / f"{wheel.task_id}.json", records.text_of(record))
         _look_from_elsewhere(package / f"{wheel.task_id}.json", source)
         try:
-            return _published(_compiled(work, wheel, tool, report), out_dir)
+            built = _compiled(work, wheel, tool, report)
         except BuildError as error:
             raise building.with_kept_sources(error, work, f"{wheel.package}-{key}") from None
+        files.put(out_dir / built.name, built.read_bytes())
+        return out_dir / built.name
 
 
 def _wheel_of(source: Source, version: str, requires: Sequence[str]) -> Wheel:
@@ -118,9 +121,9 @@ def _wheel_of(source: Source, version: str, requires: Sequence[str]) -> Wheel:
     tools = ("scikit-build-core>=0.11", f"pybind11=={pybind11.__version__}")
     return Wheel(
         task_id=source.task_id,
-        package=f"envpool_wrap_{generator.identifier(source.name)}",
+        package=f"envpool_wrap_{identifier(source.name)}",
         distribution=f"envpool-wrap-{plain}",
-        module=generator.module_name(source.name),
+        module=module_name(source.name),
         version=version,
         group=records.GROUP,
         requires=tuple(map(json.dumps, needed)),
@@ -259,18 +262,3 @@ def _compiled(work: Path, wheel: Wheel, tool: compiler.Compiler, report: Callabl
         message = f"the wheel of {wheel.task_id} could not be built; its sources are in {work}"
         raise BuildError(f"{message}\n{compiler.tail(output)}", "".join(output), work)
     return next((work / "wheel").glob("*.whl"))
-
-
-def _published(wheel: Path, out_dir: Path) -> Path:
-    """Put in place in one move."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=out_dir, prefix=f".{wheel.name}.")
-    os.close(handle)
-    try:
-        shutil.copyfile(wheel, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, out_dir / wheel.name)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return out_dir / wheel.name

@@ -212,6 +212,6 @@ def _load(record: records.Record) -> ModuleType:
 
 def load_generated(path: Path, key: str, name: str) -> ModuleType:
     """The compiled module of the env `name`, imported once per key."""
-    from envpool_protocol.generator import module_name
+    from envpool_protocol.cpp_text import module_name
 
     return load_module(f"envpool_wrap._generated_{key}.{module_name(name)}", str(path))

@@ -17,7 +17,8 @@ from envpool_protocol.checks import ALWAYS
 from envpool_protocol.errors import EnvError, SpecError
 from envpool_protocol.prebuilt import prebuilt_module
 from envpool_protocol.sources import source_of
-from envpool_protocol.spaces import Bounds, space_bounds, space_description
+from envpool_protocol.space_kinds import Bounds
+from envpool_protocol.spaces import space_bounds, space_description
 from envpool_protocol.spec import DTYPES
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.faces.gym import GymPool

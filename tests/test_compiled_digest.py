@@ -12,10 +12,17 @@ import pytest
 from envpool_protocol.compiled.digest import digest
 
 PROGRAM = """
+import enum
+from typing import NamedTuple
 import numpy as np
 from gymnasium import spaces
 from envpool_protocol import EnvPoolProtocol
 import helper_of_digest as helper
+class Kind(enum.Enum):
+    WALL = 5
+class Pair(NamedTuple):
+    left: float
+    right: float = 0.5
 LIMIT = 3
 TABLE = np.array([1.0, 2.0])
 def shift(x, by=1):
@@ -31,7 +38,7 @@ class Env(EnvPoolProtocol):
     def _next(self, action):
         return shift(self.t) + helper.more(action)
     def _make_obs_envpool(self):
-        return self.t
+        return self.t + Kind.WALL.value + Pair(1.0).right
     def _done_envpool(self):
         return self.t > TABLE[0]
     def _reward_envpool(self):
@@ -86,6 +93,8 @@ def test_the_same_text_has_the_same_digest_in_any_process(
         ("np.float64", "np.float32"),
         ("(2, 3)", "(2, 4)"),
         ("return 1.0", "return 2.0"),
+        ("WALL = 5", "WALL = 6"),
+        ("right: float = 0.5", "right: float = 1.5"),
         ("self.t > TABLE", "self.t >= TABLE"),
         ("\ndef shift", "\n\ndef shift"),  # lines are in tracebacks
     ],
@@ -101,6 +110,21 @@ def test_so_does_a_change_of_what_another_module_computes(
     digest_of: Callable[..., str], change: tuple[str, str]
 ) -> None:
     assert digest_of(helper=HELPER.replace(*change)) != digest_of()
+
+
+@pytest.mark.parametrize("change", [("+ 2", "+ 3"), ("x - 1", "x - 2")])
+def test_so_does_a_change_in_a_module_of_a_package(
+    digest_of: Callable[..., str], change: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def through_package(helper: str) -> str:
+        package, inner = type(sys)("package_of_digest"), type(sys)("package_of_digest.inner")
+        exec(compile(helper, "inner.py", "exec"), inner.__dict__)
+        package.inner, inner.outer = inner, package  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "package_of_digest", package)
+        program = PROGRAM.replace("helper.more", "package_of_digest.inner.outer.inner.more")
+        return digest_of(program.replace("LIMIT = 3", "import package_of_digest; LIMIT = 3"))
+
+    assert through_package(HELPER.replace(*change)) != through_package(HELPER) == through_package(HELPER)
 
 
 def test_what_is_installed_counts_by_its_version(

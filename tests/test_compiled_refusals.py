@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -195,7 +196,7 @@ class UnknownInfo(Here):
         return {"t": self.t, "u": self.t}
 
 
-@refused("_step_envpool", "the action is read-only; write into a copy of it")
+@refused("_step_envpool", "the action and constant arrays are read-only; write into a copy of it")
 class WritesAction(Here):
     action_space = spaces.Box(-1, 1, (2,), np.float32)
 
@@ -224,6 +225,72 @@ class Catches(Here):
 class Generates(Here):
     def _step_envpool(self, action: Any) -> None:
         self.t += sum(i for i in range(3))  # here
+
+
+class Numbers(Here):
+    state_envpool = {"bits": (np.uint64, (2,))}
+    TABLE = np.arange(3.0)
+
+
+@refused("_step_envpool", "a uint64 and a signed integer are divided; write np.uint64(...) of both")
+class DividesUnsigned(Numbers):
+    def _step_envpool(self, action: Any) -> None:
+        self.t = int(self.bits[0] % 10)  # here
+
+
+@refused("_step_envpool", "~ of a bool is an int in Python; write `not`")
+class InvertsABool(Here):
+    def _step_envpool(self, action: Any) -> None:
+        self.flag = bool(~self.flag)  # here
+
+
+@refused("_step_envpool", "the last bit of math.hypot is not libm's; write np.hypot(x, y) or math.sqrt(")
+class Hypotenuse(Here):
+    def _step_envpool(self, action: Any) -> None:
+        self.x = math.hypot(self.x, 1.0)  # here
+
+
+@refused("_step_envpool", "pow() is not compiled as Python has it; write x ** y")
+class CallsPow(Here):
+    def _step_envpool(self, action: Any) -> None:
+        self.x = pow(2, self.t)  # here
+
+
+@refused("_step_envpool", "the action and constant arrays are read-only")
+class WritesConstant(Numbers):
+    def _step_envpool(self, action: Any) -> None:
+        self.TABLE[0] += 1.0  # here
+
+
+@refused("_step_envpool", "an array cannot be changed in place by a wider dtype; write self.x = self.x + y")
+class WidensInPlace(Here):
+    def _step_envpool(self, action: Any) -> None:
+        self.grid += 1
+
+
+@refused("_step_envpool", "a keyword-only parameter cannot be compiled; remove the `*` before it")
+class KeywordOnly(Here):
+    def _add(self, *, by: int = 1) -> int:
+        return self.t + by
+
+    def _step_envpool(self, action: Any) -> None:
+        self.t = self._add(by=2)  # here
+
+
+@refused("_step_envpool", "no default `is` implementation")
+class Identity(Here):
+    state_envpool = {"one": Random, "two": Random}
+
+    def _step_envpool(self, action: Any) -> None:
+        self.flag = self.one is self.two
+
+
+@refused("_make_obs_envpool", "a dict has a key twice: 'a', 'a'")
+class KeyTwice(Here):
+    observation_space = spaces.Dict({"a": spaces.Discrete(2)})
+
+    def _make_obs_envpool(self) -> Any:
+        return {"a": 0, "a": 1}  # noqa: F601  # here
 
 
 @refused("_step_envpool", "NameError: name 'nothing_of_that_name' is not defined")

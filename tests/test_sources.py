@@ -160,6 +160,39 @@ def test_init_that_takes_envid_by_another_way_is_taken(init: Any) -> None:
     source_of(variant(__init__=init))
 
 
+class Opaque:
+    """A callable that does not say what it takes, as many that are written in C."""
+
+    __signature__ = 0  # makes inspect.signature raise
+
+    def __init__(self, returned: Any = None) -> None:
+        self.returned = returned
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.returned
+
+
+def test_hooks_that_do_not_say_what_they_take_are_taken() -> None:
+    obs = np.zeros(2, np.float32)
+    cls = variant(_reset_envpool=Opaque(), _make_obs_envpool=Opaque(obs), _close_envpool=Opaque())
+    spec = source_of(cls).describe().spec
+    assert not spec.obs_takes_out and not spec.reset_takes_options
+
+
+def test_a_reset_that_does_not_say_what_it_takes_is_what_its_library_says() -> None:
+    class New(gymnasium.Env[Any, Any]):
+        observation_space = action_space = spaces.Discrete(2)
+        reset, step = Opaque(), Opaque()
+
+    class Old:
+        observation_space = action_space = spaces.Discrete(2)
+        reset, step = Opaque(), Opaque()
+
+    new, old = (source_of(lambda envid, cls=cls: cls(), "Opaque").describe().spec for cls in (New, Old))
+    assert new.reset_takes_seed and new.reset_takes_options
+    assert not old.reset_takes_seed and not old.reset_takes_options
+
+
 def test_dataclass_env_is_taken() -> None:
     @dataclass
     class Data(Counting):

@@ -114,6 +114,49 @@ def test_a_class_inherits_fields_and_adds_its_own() -> None:
     assert Taller(0).heights.shape == (2,) and Taller(0).seen.shape == (3,)
 
 
+class Delegates:
+    """Finds attributes where it will, as wrappers do."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":
+            return "found"
+        raise AttributeError(name)
+
+
+class Inherits(Delegates, Noisy):
+    state_envpool = {"heights": (np.int8, (2,))}
+
+
+class Defines(Noisy):
+    state_envpool = {"heights": (np.int8, (2,))}
+    __getattr__ = Delegates.__getattr__
+
+
+class Again(Defines):
+    state_envpool = {"widths": (np.int8, (2,))}
+
+
+@pytest.mark.parametrize("cls", [Inherits, Defines, Again])
+def test_a_getattr_of_the_users_is_asked_for_what_is_not_declared(cls: Any) -> None:
+    env = cls(0)
+    assert env.inner == "found" and env.heights.shape == (2,) and env.seen.shape == (3,)
+    with pytest.raises(AttributeError, match="nothing"):
+        env.nothing  # noqa: B018
+
+
+def test_a_record_may_have_slots() -> None:
+    class Slots:
+        __slots__ = ("reach", "turns")
+        state_envpool = {"reach": np.float32, "turns": (np.int64, (2,))}
+
+    class Holder(Noisy):
+        state_envpool = {"slots": Slots}
+
+    env = Holder(0)
+    env.slots.turns[1], env.slots.reach = 3, 0.1
+    assert env.slots.turns.tolist() == [0, 3] and env.slots.reach == float(np.float32(0.1))
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
 def test_a_copy_draws_on_from_the_same_place(copied: Any) -> None:
     env = Noisy(0)

@@ -9,7 +9,12 @@
 These need no Numba. Those below do, and are imported only to compile:
 
     target.py        Numba's CPU target, as object code that needs no Python
-    self_types.py    the types of `self` and of dicts in hooks
+    lowering.py      how functions become LLVM: lines and exceptions
+    library.py       how LLVM becomes an object file
+    arithmetic.py    numbers: Python's and NumPy's arithmetic where Numba has its own
+    self_types.py    the types of `self` and of classes
+    assignments.py   `self.x = y`
+    dicts.py         dict displays
     rows.py          how what a hook returns gets into the leaves of a row
     kernel.py        the fused functions of cpp_core/kernel_abi.h
     refusals.py      why something does not compile, in two lines

@@ -7,6 +7,7 @@ installed from elsewhere counts by its version.
 
 from __future__ import annotations
 
+import enum
 import functools
 import hashlib
 import sys
@@ -53,6 +54,9 @@ class _Walk:
         self.hash = hashlib.sha256()
         self._package = package  # whose functions count wherever it is installed
         self._seen: dict[int, tuple[int, Any]] = {}  # an object is kept: its id is its own while it lives
+        self._taken: set[tuple[int, int]] = (
+            set()
+        )  # modules, and the functions that take something out of them
 
     def note(self, *texts: object) -> None:
         for text in texts:
@@ -83,8 +87,14 @@ class _Walk:
             self._class(value)
         elif isinstance(value, tuple | list):
             self._all(value)
+        elif isinstance(value, dict):
+            self._all(value)
+            self._all(value.values())
         elif isinstance(value, frozenset | set):
             self.note(sorted(map(repr, value)))
+        elif isinstance(value, enum.Enum):
+            self.note(value.name)
+            self.visit(value.value)
         else:
             self.note(type(value).__module__, type(value).__qualname__)
 
@@ -101,8 +111,7 @@ class _Walk:
                 continue
             for name, value in vars(base).items():
                 if name == DECLARATION:
-                    self._all(value)
-                    self._all(value.values())
+                    self.visit(value)
                 elif name not in _NEVER_COMPILED and not name.startswith("__"):
                     self.note(name)
                     self.visit(value)
@@ -129,12 +138,13 @@ class _Walk:
                 self._named(function.__globals__[name], function.__code__)
 
     def _named(self, value: Any, code: types.CodeType) -> None:
-        """A global: of a module, what the function may take out of it."""
+        """A global: of a module, and of modules in it, what the function may take out of it."""
         if not isinstance(value, types.ModuleType):
             self.visit(value)
-        elif not self._is_foreign(value.__name__):
+        elif (id(value), id(code)) not in self._taken and not self._is_foreign(value.__name__):
+            self._taken.add((id(value), id(code)))
             for name in _names(code):
-                self.visit(getattr(value, name, None))
+                self._named(getattr(value, name, None), code)
 
     def _is_foreign(self, module: str) -> bool:
         """Whether a module is installed from elsewhere; then its version is noted."""

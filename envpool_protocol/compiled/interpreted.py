@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from envpool_protocol.compiled.state import Field, fields_of
+from envpool_protocol.compiled.state import FITS, Field, fields_of
 from envpool_protocol.random import Random
 
 _KINDS = {bool: "b", int: "i", float: "f"}
 _PLAIN = {"b": "b", "i": "i", "u": "i", "f": "f"}
-_FITS = {"b": "b", "i": "bi", "u": "bi", "f": "bif"}  # the kinds that a field's kind takes
 
 
 _installed: weakref.WeakSet[type] = weakref.WeakSet()
@@ -39,7 +38,10 @@ def install(cls: type) -> None:
     casts = {name: _cast(cls, field) for name, field in fields.items() if field.is_scalar}
     arrays = {name: field for name, field in fields.items() if field.shape}
     records: dict[str, type] = {name: f.record for name, f in fields.items() if f.record is not None}
-    plain_set: Any = getattr(cls.__setattr__, "plain", cls.__setattr__)  # not the one of a base class
+    # Not those that were put into a base class.
+    plain_set: Any = getattr(cls.__setattr__, "plain", cls.__setattr__)
+    own_get: Any = getattr(cls, "__getattr__", None)
+    plain_get: Any = getattr(own_get, "plain", own_get)
 
     def set_attribute(self: Any, name: str, value: Any) -> None:
         cast = casts.get(name)
@@ -57,6 +59,8 @@ def install(cls: type) -> None:
             object.__setattr__(self, name, np.zeros(arrays[name].shape, arrays[name].dtype))
         elif name in records:
             object.__setattr__(self, name, records[name]())
+        elif plain_get is not None:
+            return plain_get(self, name)
         elif name in casts:
             raise AttributeError(
                 f"{cls.__qualname__}.{name} is declared, and was never set", name=name, obj=self
@@ -65,11 +69,11 @@ def install(cls: type) -> None:
             raise AttributeError(
                 f"{type(self).__qualname__!r} object has no attribute {name!r}", name=name, obj=self
             )
-        return self.__dict__[name]
+        return object.__getattribute__(self, name)
 
+    missing_attribute.plain = plain_get  # type: ignore[attr-defined]
     cls.__setattr__ = set_attribute  # type: ignore[method-assign, assignment]
-    if "__getattr__" not in vars(cls):
-        cls.__getattr__ = missing_attribute  # type: ignore[attr-defined]
+    cls.__getattr__ = missing_attribute  # type: ignore[attr-defined]
     is_env = hasattr(cls, "_step_envpool")
     if is_env and cls.__init__ is object.__init__:  # type: ignore[misc]
         cls.__init__ = _plain_init  # type: ignore[misc]
@@ -81,7 +85,7 @@ def _plain_init(self: Any, envid: int) -> None:
 
 def _cast(cls: type, field: Field) -> Callable[[Any], Any]:
     """Python's number of what the field would hold."""
-    kind, size, fits = field.dtype.kind, field.dtype.itemsize, _FITS[field.dtype.kind]
+    kind, size, fits = field.dtype.kind, field.dtype.itemsize, FITS[field.dtype.kind]
     half, whole = 1 << (8 * size - 1), 1 << (8 * size)
 
     def cast(value: Any) -> Any:
@@ -103,7 +107,7 @@ def _cast(cls: type, field: Field) -> Callable[[Any], Any]:
 
 def _fill(cls: type, field: Field, array: Any, value: Any) -> None:
     given = np.asarray(value)
-    if given.shape not in ((), array.shape) or _PLAIN.get(given.dtype.kind) not in {*_FITS[field.dtype.kind]}:
+    if given.shape not in ((), array.shape) or _PLAIN.get(given.dtype.kind) not in {*FITS[field.dtype.kind]}:
         raise TypeError(
             f"{cls.__qualname__}.{field.name} is declared {field.dtype.name}{list(field.shape)}, got "
             f"{given.dtype}{list(given.shape)}"

@@ -15,8 +15,18 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.target_extension import target_override
 from numba.np.numpy_support import from_dtype
 
-from envpool_protocol.compiled import refusals, rows, self_types, target
-from envpool_protocol.compiled.self_types import DictType, StateType, array_at, kind_of, refuse
+from envpool_protocol.compiled import (
+    assignments,  # noqa: F401  # registers how attributes are set
+    refusals,
+    rows,
+    self_types,
+    target,
+)
+from envpool_protocol.compiled.arithmetic import kind_of
+from envpool_protocol.compiled.dicts import DictType
+from envpool_protocol.compiled.library import emitted
+from envpool_protocol.compiled.refusals import refuse
+from envpool_protocol.compiled.self_types import StateType, array_at
 from envpool_protocol.compiled.state import random_fields
 from envpool_protocol.descriptions import Description
 from envpool_protocol.envpool_protocol import EnvPoolProtocol
@@ -61,7 +71,7 @@ def object_code(cls: type, description: Description, instance: Any) -> bytes:
             kernel = _Kernel(cls, description, typing, context, library)
             names += [f"envpool_{prefix}_{name}" for name in ("seed", "reset", "step")]
             kernel.add_functions(names[-3:])
-        return _emitted(library, names)
+        return emitted(library, names)
 
 
 class _Kernel:
@@ -217,7 +227,7 @@ class _Kernel:
                 if returned.members:
                     raise refuse("its dict needs an info_space, a Dict of a space for each key")
                 return
-            lines, names = info_lines(spec, returned)
+            lines, names = rows.info_lines(spec, returned)
         declared = (*spec.leaves, *masks_of(spec))
         first = _FIRST_OBS + len(self.spec.obs.leaves)
         given = [self._leaf(builder, leaves, leaf, first + i) for i, leaf in enumerate(declared)]
@@ -279,78 +289,5 @@ def _check_leaf(leaf: Leaf) -> None:
         raise refuse(f"{leaf.name} is float16, which compiled hooks have no arithmetic for; use float32")
 
 
-def info_lines(spec: SpaceSpec, given: DictType) -> tuple[list[str], dict[str, Any]]:
-    """The lines that copy an info to its leaves and set its masks; what the dict lacks is zeros."""
-    lines: list[str] = []
-    names: dict[str, Any] = {}
-    masks = len(spec.leaves) - 1  # node i > 0 has the mask leaf number masks + i
-
-    def visit(index: int, given: Any, value: str, name: str) -> None:
-        node = spec.nodes[index]
-        if index:
-            lines.append(f"    leaf{masks + index}[()] = {given is not None}")
-        if node.kind == "leaf":
-            if given is None:
-                lines.append(f"    leaf{node.leaf}[...] = 0")
-                return
-            names[f"copy{node.leaf}"] = rows.leaf_copier(spec.leaves[node.leaf], given)
-            lines.append(f"    copy{node.leaf}(leaf{node.leaf}, {value})")
-            return
-        children = {str(spec.nodes[child].key): child for child in node.children}
-        if given is not None and not isinstance(given, DictType):
-            raise refuse(f"{name}: {given}; expected a dict")
-        found = {} if given is None else given.members
-        unknown = [key for key in found if key not in children]
-        if unknown:
-            raise refuse(f"{name}: the key {unknown[0]!r} is not in the info_space; declare it there")
-        for key, child in children.items():
-            visit(child, found.get(key), f"{value}[{key!r}]", f"{name}.{key}")
-
-    visit(0, given, "info", "info")
-    return lines or ["    pass"], names
-
-
-# Object code
-
-
 def _end(module: Any) -> Any:
     return cgutils.get_or_insert_function(module, ir.FunctionType(ir.VoidType(), []), "envpool_kernel_end")
-
-
-def _emitted(library: Any, names: Sequence[str]) -> bytes:
-    """Link and optimise all, keeping only `names`, and make the object file."""
-    library.exported = names
-    code: bytes = library.emit_native_object()
-    strange = [name for name in library.undefined() if name not in _KNOWN and not name.startswith(_OURS)]
-    if strange:
-        raise refuse(f"the hooks call what only a process with Numba has: {', '.join(strange)}")
-    return code
-
-
-_OURS = "envpool_kernel_"
-_KNOWN = {
-    "numba_attempt_nocopy_reshape",
-    *("memcpy", "memmove", "memset", "memcmp", "strlen", "abort", "bcmp"),
-    *(
-        f"{name}{width}"
-        for width in ("", "f")
-        for name in (
-            *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "copysign", "cos"),
-            *("cosh", "erf", "erfc", "exp", "exp2", "expm1", "fabs", "floor", "fmod", "frexp", "hypot"),
-            *("ldexp", "lgamma", "log", "log10", "log1p", "log2", "modf", "nearbyint", "nextafter", "pow"),
-            *(
-                "remainder",
-                "rint",
-                "round",
-                "sin",
-                "sincos",
-                "sinh",
-                "sqrt",
-                "tan",
-                "tanh",
-                "tgamma",
-                "trunc",
-            ),
-        )
-    ),
-}

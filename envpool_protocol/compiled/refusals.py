@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import inspect
 import linecache
+import math
+import random
 import re
 import traceback
+import types as python_types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numba
+import numpy as np
 from numba.core import errors
 
-from envpool_protocol.compiled.self_types import MARK
 from envpool_protocol.errors import BuildError, EnvPoolError
 
+MARK = "\u2063"  # around a refusal of ours, in the midst of Numba's text
 _NOT_THE_USERS = (Path(numba.__file__).resolve().parent, Path(__file__).resolve().parents[1])
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-_PLACE = re.compile(r'File "([^"]+)", line (\d+)|Raised from (\S+) \((\d+)\)')
+_PLACE = re.compile(r'File "([^"]+)", line (\d+)|(?:Raised from|" at) (\S+) \((\d+)\)')
 _PATTERNS = (
     r"(Untyped global name '[^']+')",
     r"(NameError: name '[^']+' is not defined)",
@@ -30,8 +35,9 @@ _PATTERNS = (
     r"(NumbaNotImplementedError: .*)",
     r"(Invalid use of .*)",
     r"(No conversion from .*)",
+    r"(Cannot bind .*, \*, .*)",
 )
-_HEADINGS = ("Failed in", "During", "- Resolution failure")
+_HEADINGS = ("Failed in", "During", "- Resolution failure")  # lines around a reason
 # What to do, by a word of the reason.
 _ADVICE = (
     ("Untyped global name", "it is a Python object, which compiled hooks cannot use"),
@@ -40,13 +46,46 @@ _ADVICE = (
     ("none does not fit", "the hook returns nothing"),
     ("unify", "give it one type: what is an int in one branch and something else in another has two"),
     ("exception_match", "of handlers, only `except Exception:` can be compiled"),
-    ("setitem(readonly", "the action is read-only; write into a copy of it"),
+    ("setitem(readonly", "the action and constant arrays are read-only; write into a copy of it"),
+    ("Cannot bind", "a keyword-only parameter cannot be compiled; remove the `*` before it"),
+    (
+        "no attribute 'args'",
+        "an array cannot be changed in place by a wider dtype; write self.x = self.x + y",
+    ),
     ("IMPORT_NAME", "import it at the top of the file"),
     ("yield in a closure", "write a loop"),
     ("is required for linear algebra", "np.dot, @ and np.linalg call a library; write the loop"),
     ("list(", "return an array, such as np.array([...], np.float32), or a tuple"),
     ("OptionalType(", "it is None on some path"),
 )
+
+
+def refuse(text: str) -> errors.TypingError:
+    """A refusal in our words."""
+    return errors.TypingError(f"{MARK}{text}{MARK}")
+
+
+_NEEDS_PYTHON: dict[Any, str] = {
+    print: "print needs the interpreter; to print, make the pool with compiled=False, or run the env alone",
+    super: "super() needs the interpreter; name the class: Base._step_envpool(self, action)",
+    pow: "pow() is not compiled as Python has it; write x ** y",
+}
+
+
+def refuse_what_needs_python(value: Any) -> None:
+    """Refuse what Numba would compile to calls into Python, or to something else than it looks like."""
+    if isinstance(value, type | python_types.BuiltinFunctionType) and value in _NEEDS_PYTHON:
+        raise ValueError(f"{MARK}{_NEEDS_PYTHON[value]}{MARK}")  # which Numba gives the line
+    if value is math.hypot:
+        raise refuse(
+            "the last bit of math.hypot is not libm's; write np.hypot(x, y) or math.sqrt(x * x + y * y)"
+        )
+    if isinstance(getattr(value, "__self__", None), np.random.RandomState | random.Random):
+        name = f"{'random' if isinstance(value.__self__, random.Random) else 'np.random'}.{value.__name__}"
+        raise refuse(
+            f"{name} draws from a generator of the process; declare 'random': envpool_protocol.random.Random "
+            "and draw from self.random"
+        )
 
 
 @contextlib.contextmanager

@@ -12,7 +12,9 @@ from typing import Any
 
 from numba.core import types
 
-from envpool_protocol.compiled.self_types import DictType, fits, refuse
+from envpool_protocol.compiled.arithmetic import fits
+from envpool_protocol.compiled.dicts import DictType
+from envpool_protocol.compiled.refusals import refuse
 from envpool_protocol.spec import Leaf, SpaceSpec
 
 FILE = "<compiled hooks>"
@@ -134,3 +136,34 @@ def _children(given: Any, kind: str, keys: list[Any], name: str) -> dict[Any, An
     if not isinstance(given, types.BaseTuple) or len(given.types) != len(keys):
         raise refuse(f"{name}: {given}; expected a tuple of {len(keys)}")
     return dict(enumerate(given.types))
+
+
+def info_lines(spec: SpaceSpec, given: DictType) -> tuple[list[str], dict[str, Any]]:
+    """The lines that copy an info to its leaves and set its masks; what the dict lacks is zeros."""
+    lines: list[str] = []
+    names: dict[str, Any] = {}
+    masks = len(spec.leaves) - 1  # node i > 0 has the mask leaf number masks + i
+
+    def visit(index: int, given: Any, value: str, name: str) -> None:
+        node = spec.nodes[index]
+        if index:
+            lines.append(f"    leaf{masks + index}[()] = {given is not None}")
+        if node.kind == "leaf":
+            if given is None:
+                lines.append(f"    leaf{node.leaf}[...] = 0")
+                return
+            names[f"copy{node.leaf}"] = leaf_copier(spec.leaves[node.leaf], given)
+            lines.append(f"    copy{node.leaf}(leaf{node.leaf}, {value})")
+            return
+        children = {str(spec.nodes[child].key): child for child in node.children}
+        if given is not None and not isinstance(given, DictType):
+            raise refuse(f"{name}: {given}; expected a dict")
+        found = {} if given is None else given.members
+        unknown = [key for key in found if key not in children]
+        if unknown:
+            raise refuse(f"{name}: the key {unknown[0]!r} is not in the info_space; declare it there")
+        for key, child in children.items():
+            visit(child, found.get(key), f"{value}[{key!r}]", f"{name}.{key}")
+
+    visit(0, given, "info", "info")
+    return lines or ["    pass"], names

@@ -22,6 +22,7 @@ from envpool_protocol.random import Random
 DECLARATION = "state_envpool"
 _SCALARS = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64")
 _ELEMENTS = (*_SCALARS, "uint64")
+FITS = {"b": "b", "i": "bi", "u": "bi", "f": "bif"}  # the kinds of numbers that a field of a kind takes
 _LEAST = np.dtype({"names": [], "formats": [], "itemsize": 8})  # of an env that keeps nothing
 
 

@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from envpool_protocol import records
+from envpool_protocol.cpp_text import class_names
 from envpool_protocol.descriptions import Description
 from envpool_protocol.errors import BuildError, SpecError
-from envpool_protocol.generator import class_names
 from envpool_wrap.config import PoolConfig
 from envpool_wrap.imports import needs
 from envpool_wrap.modules import is_prebuilt
