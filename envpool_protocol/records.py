@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import sysconfig
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
