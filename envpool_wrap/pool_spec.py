@@ -57,6 +57,19 @@ class PoolSpec:
     def action_space(self) -> Any:
         return self.space("action", "gym" if _has_gym() else "gymnasium")
 
+    def observation_spec(self) -> Any:
+        """dm_env's specs of one env's observation, nested as the dm face's `TimeStep.observation` is."""
+        from envpool_wrap.faces import time_step
+
+        obs = self._description.spec.obs
+        return time_step.state_specs(obs, self.gymnasium_observation_space, self.config)
+
+    def action_spec(self) -> Any:
+        """dm_env's specs of one env's action, nested as the space is."""
+        from envpool_wrap.faces import time_step
+
+        return time_step.array_specs(self._description.spec.action, self.gymnasium_action_space)
+
     @property
     def reward_threshold(self) -> float | None:
         return self.config.reward_threshold  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from envs import Counting, Gated, Nested, idle_actions
 
+import envpool_wrap
 from envpool_protocol.errors import EnvError
 
 
@@ -56,11 +57,15 @@ def test_subsets_and_short_batches_are_mixed_up(make: Any, backend: str) -> None
 @pytest.mark.parametrize("mode", ["next_step", "same_step"])
 @pytest.mark.parametrize("stats", [False, True])
 @pytest.mark.parametrize("cls", [Counting, Gated, Nested])
-def test_a_spec_does_not_fit_what_comes_back(make: Any, cls: Any, stats: bool, mode: str) -> None:
+def test_a_spec_does_not_fit_what_comes_back(
+    make: Any, task_id: Any, cls: Any, stats: bool, mode: str
+) -> None:
     pool = make(cls, "dm", num_envs=2, episode_stats=stats, autoreset_mode=mode)
     step = pool.reset()
     spec = pool.observation_spec()
     assert step.observation._fields == spec._fields
+    settings = {"episode_stats": stats, "autoreset_mode": mode}
+    assert envpool_wrap.make_spec(task_id(cls), **settings).observation_spec() == spec
 
     def validate(one: Any, value: Any) -> None:
         if isinstance(one, dict):

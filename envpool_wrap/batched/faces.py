@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 
 from envpool_wrap.batched.episodes import compiled
 from envpool_wrap.batched.pool import BatchedPool
-from envpool_wrap.faces.dm import FinalState, Players, State, array_specs
+from envpool_wrap.faces.time_step import FinalState, Players, State, array_specs
 
 
 class BatchedGymnasiumPool(BatchedPool, VectorEnv):

@@ -256,11 +256,14 @@ TEST(failed_rows_of_a_run_belong_to_the_batches_that_it_fell_into) {
 }
 
 TEST(failures_come_in_the_order_of_their_rows) {
-  DrivenKernelPool driven({.num_envs = 4, .num_threads = 1});
+  DrivenKernelPool driven({.num_envs = 4, .num_threads = 2, .caller_works = false});
   driven.reset();
-  driven.pool.engine().row_ns.store(100'000);  // a run for each env, the thread's are the last two
-  driven.send(Request::kStep, {}, std::vector<int64_t>{kSlow, kRaise, kRaise, 1});
-  const auto rows = driven.recv();
+  driven.pool.engine().row_ns.store(100'000);  // a run for each env, two for each thread
+  hang = true;
+  driven.send(Request::kStep, {}, std::vector<int64_t>{kHang, kRaise, kRaise, 1});
+  await([&] { return driven.pool.engine().envs.elapsed[3].load() == 1; });
+  hang = false;
+  driven.recv();
   CHECK_EQ(driven.failures.size(), 2);
   CHECK_EQ(driven.failures[0].row, 1);
   CHECK_EQ(driven.failures[1].row, 2);
