@@ -132,29 +132,11 @@ def emitted(library: Any, names: Sequence[str]) -> bytes:
 
 
 _OURS = "envpool_kernel_"
-_KNOWN = {
-    "numba_attempt_nocopy_reshape",
-    *("memcpy", "memmove", "memset", "memcmp", "strlen", "abort", "bcmp"),
-    *(
-        f"{name}{width}"
-        for width in ("", "f")
-        for name in (
-            *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "copysign", "cos"),
-            *("cosh", "erf", "erfc", "exp", "exp2", "expm1", "fabs", "floor", "fmod", "frexp", "hypot"),
-            *("ldexp", "lgamma", "log", "log10", "log1p", "log2", "modf", "nearbyint", "nextafter", "pow"),
-            *(
-                "remainder",
-                "rint",
-                "round",
-                "sin",
-                "sincos",
-                "sinh",
-                "sqrt",
-                "tan",
-                "tanh",
-                "tgamma",
-                "trunc",
-            ),
-        )
-    ),
-}
+_RUNTIME = "numba_attempt_nocopy_reshape"  # kernel_runtime.h
+_LIBC = "memcpy memmove memset memcmp strlen abort bcmp"
+_LIBM = """
+    acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs floor
+    fmod frexp hypot ldexp lgamma log log10 log1p log2 modf nearbyint nextafter pow remainder rint round
+    sin sincos sinh sqrt tan tanh tgamma trunc
+"""
+_KNOWN = {_RUNTIME, *_LIBC.split(), *(f"{name}{width}" for name in _LIBM.split() for width in ("", "f"))}
