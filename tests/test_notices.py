@@ -15,10 +15,11 @@ from envpool_protocol import EnvManager, EnvPoolProtocol
 from envpool_protocol.casts import warn_once
 from envpool_protocol.notices import outside
 
+pytestmark = pytest.mark.usefixtures("registry")
 
-def near_hook(monkeypatch: pytest.MonkeyPatch, register: Any) -> Any:
+
+def near_hook(register: Any) -> Any:
     """The warning that `register` gives for an env with a misspelt optional hook."""
-    monkeypatch.setattr(EnvManager, "_sources", {})
     cls = type("Misspelt", (Counting,), {"_truncated_envpol": lambda self: True})
     cls._truncated_envpool = EnvPoolProtocol._truncated_envpool  # type: ignore[attr-defined]
     with pytest.warns(UserWarning, match="Misspelt._truncated_envpol is no hook") as caught:
@@ -31,14 +32,13 @@ def near_hook(monkeypatch: pytest.MonkeyPatch, register: Any) -> Any:
     [EnvManager.register_env, lambda cls: EnvManager.source(cls)],
     ids=["one call deep", "several"],
 )
-def test_a_warning_names_a_line_of_the_packages(monkeypatch: pytest.MonkeyPatch, register: Any) -> None:
-    warning = near_hook(monkeypatch, register)
+def test_a_warning_names_a_line_of_the_packages(register: Any) -> None:
+    warning = near_hook(register)
     assert warning.filename == __file__
     assert str(warning.message).endswith("so it is never called; is it meant to be _truncated_envpool?")
 
 
-def test_a_method_that_is_like_a_hook_the_class_has_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EnvManager, "_sources", {})
+def test_a_method_that_is_like_a_hook_the_class_has_is_warned_of() -> None:
     cls = type("Fine", (Counting,), {"_rewards_envpool": None, "_info_envpool": lambda self: {}})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
