@@ -209,6 +209,13 @@ def test_infos_that_nobody_wants_are_sent_all_the_same(make: Any, backend: str) 
     assert set(pool.step(np.zeros(2, int))[4]) == ENGINE_KEYS
 
 
+def test_infos_that_no_time_step_has_are_sent(make: Any, backend: str) -> None:
+    pool = make(envs.Faulty, "dm", num_envs=2, backend=backend)
+    pool.reset()
+    pool.set_attr("_info_envpool", lambda: {"lock": threading.Lock()})  # could not be sent
+    assert pool.step(np.zeros(2, int)).step_type.tolist() == [1, 1]
+
+
 def test_a_time_step_has_a_list_of_infos(make: Any) -> None:
     with pytest.raises(ConfigError, match="infos='list': a TimeStep has no info"):
         make(envs.Faulty, "dm", infos="list")

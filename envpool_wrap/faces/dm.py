@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -38,7 +39,8 @@ class DMPool(Pool):
                 "infos='list': a TimeStep has no info that could be a list; leave infos out, or use "
                 "env_type='gym' or 'gymnasium'"
             )
-        super().__init__(source, description, module, config)
+        # What nobody sees is dropped where the envs are.
+        super().__init__(source, description, module, replace(config, infos="none"))
         self._state = state_type(config)
 
     def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> dm_env.TimeStep:
