@@ -41,7 +41,7 @@ class GymnasiumPool(TuplePool, VectorEnv):
 
     def _pack(self, leaves: Sequence[Any], info: dict[str, Any], reset: bool) -> Any:
         self._last = leaves
-        return super()._pack(leaves, info, reset)
+        return TuplePool._pack(self, leaves, info, reset)  # super() takes 4 % of a small step
 
     @property
     def closed(self) -> bool:  # type: ignore[override]  # of a VectorEnv it is an attribute
