@@ -93,15 +93,18 @@ inline EnvpoolHook reset(EnvpoolCall* call) {
   return read ? kNoHook : kResetMethod;
 }
 
+inline bool refuse_step(PyObject* found) {
+  return refuse("step",
+                is_tuple_of(found, 4) ? "(obs, reward, terminated, truncated, info), since its class is a "
+                                        "gymnasium.Env (of other classes, old gym's four values are taken)"
+                                      : "(obs, reward, terminated, truncated, info)",
+                found);
+}
+
 inline EnvpoolHook step(EnvpoolCall* call) {
   const Ref result(call_step(call));
   if (!result) return kStepMethod;
-  const char* expected = is_tuple_of(result.get(), 4)
-                             ? "(obs, reward, terminated, truncated, info), since its class is a "
-                               "gymnasium.Env (of other classes, old gym's four values are taken)"
-                             : "(obs, reward, terminated, truncated, info)";
-  const bool read =
-      is_tuple_of(result.get(), 5) ? read_five(call, result.get()) : refuse("step", expected, result.get());
+  const bool read = is_tuple_of(result.get(), 5) ? read_five(call, result.get()) : refuse_step(result.get());
   return read ? kNoHook : kStepMethod;
 }
 
