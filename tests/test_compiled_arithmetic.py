@@ -61,6 +61,11 @@ def equal(one: Any, two: Any) -> bool:
     return bool((nan == (two != two)).all()) and one[~nan].tobytes() == two[~nan].tobytes()
 
 
+def assert_equal(driven: Driven, **given: Any) -> None:
+    compiled, interpreted = both(driven, **given)
+    assert equal(compiled, interpreted), (given, compiled, interpreted)
+
+
 class Floats(Plain):
     """Python's arithmetic of two floats, and NumPy's, of numbers and of arrays."""
 
@@ -91,8 +96,7 @@ class Floats(Plain):
 def test_two_floats(drive: Any) -> None:
     driven = drive(Floats)
     for x, y in itertools.product(FLOATS, FLOATS):
-        compiled, interpreted = both(driven, x=x, y=y)
-        assert equal(compiled, interpreted), (x, y, compiled, interpreted)
+        assert_equal(driven, x=x, y=y)
 
 
 class Singles(Plain):
@@ -111,8 +115,7 @@ def test_arrays_of_float32(drive: Any) -> None:
     for x, y in itertools.product(FLOATS, FLOATS):
         with np.errstate(over="ignore"):
             xs, ys = np.array([x, 1.0]).astype(np.float32), np.array([y, 0.1]).astype(np.float32)
-        compiled, interpreted = both(driven, xs=xs, ys=ys)
-        assert equal(compiled, interpreted), (x, y, compiled, interpreted)
+        assert_equal(driven, xs=xs, ys=ys)
 
 
 class Ints(Plain):
@@ -139,8 +142,7 @@ class Ints(Plain):
 def test_two_integers(drive: Any) -> None:
     driven = drive(Ints)
     for x, y in itertools.product(INTS, INTS):
-        compiled, interpreted = both(driven, x=x, y=y)
-        assert equal(compiled, interpreted), (x, y, compiled, interpreted)
+        assert_equal(driven, x=x, y=y)
 
 
 class Shifts(Plain):
@@ -158,8 +160,7 @@ class Shifts(Plain):
 def test_shifts_by_any_number(drive: Any) -> None:
     driven = drive(Shifts)
     for x, by in itertools.product(INTS, range(-2, 70)):
-        compiled, interpreted = both(driven, x=x, by=by)
-        assert equal(compiled, interpreted), (x, by, compiled, interpreted)
+        assert_equal(driven, x=x, by=by)
     assert both(driven, x=1, by=-1)[0] == (ValueError, "negative shift count")
 
 
