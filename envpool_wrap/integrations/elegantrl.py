@@ -17,9 +17,10 @@ import envpool_wrap
 from envpool_protocol.errors import ConfigError
 from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
+from envpool_wrap.integrations.closing import closed_on_error
 from envpool_wrap.integrations.elegantrl_args import EnvArgs
 from envpool_wrap.integrations.elegantrl_batch import checked_actions, from_elegantrl
-from envpool_wrap.integrations.elegantrl_face import ElegantRLFace, closed_on_error
+from envpool_wrap.integrations.elegantrl_face import ElegantRLFace
 from envpool_wrap.pool import Pool
 
 with needs("elegantrl"):

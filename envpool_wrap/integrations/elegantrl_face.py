@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import envpool_wrap
 from envpool_protocol.errors import ConfigError, EnvError, WorkerDied
+from envpool_wrap.integrations.closing import closed_on_error
 from envpool_wrap.integrations.elegantrl_args import MAX_STEP, Dims
 from envpool_wrap.pool import Pool
 
@@ -102,14 +102,3 @@ def _known(envs: Any) -> _Known:
         getattr(inner, "max_step", None),
         getattr(inner, "device", None),
     )
-
-
-@contextlib.contextmanager
-def closed_on_error(pool: Any) -> Iterator[None]:
-    """Close the pool, if there is one, when what is below raises."""
-    try:
-        yield
-    except BaseException:
-        if pool is not None:
-            pool.close()
-        raise

@@ -23,6 +23,7 @@ from envpool_wrap.faces.dm import DMPool
 from envpool_wrap.faces.gym import GymPool
 from envpool_wrap.faces.gymnasium import GymnasiumPool
 from envpool_wrap.imports import needs
+from envpool_wrap.integrations.closing import closed_on_error
 from envpool_wrap.pool import Pool
 
 with needs("ray", ray="2.40"):
@@ -170,11 +171,8 @@ def WrapperRayVecEnv(
     unseeded = [None] * (number_of_workers * envs_per_worker)
     given = {"seed": unseeded, "autoreset_mode": "same_step", **config}
     pool = RayEnvPool(make_and_seed, number_of_workers, envs_per_worker, **given)
-    try:
+    with closed_on_error(pool):
         return SB3VecEnv(pool)
-    except BaseException:
-        pool.close()
-        raise
 
 
 def _settings(num_workers: int, envs_per_worker: int, given: Mapping[str, Any]) -> PoolConfig:

@@ -26,6 +26,7 @@ from envpool_protocol.sources import listed
 from envpool_wrap.env_fns import pool_of
 from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
+from envpool_wrap.integrations.closing import closed_on_error
 from envpool_wrap.integrations.columns import action_column, columns_of
 
 with needs("rlstructures"):
@@ -292,12 +293,8 @@ class GymEnv(VecEnv):
             named = [*config] if seed is None else ["seed", *config]
             raise ConfigError(f"{', '.join(named)} beside {envs!r:.80}: give settings to envpool_wrap.make")
         pool = envs if given else _made(envs, {"infos": "none", **self._mode, "seed": seed, **config})
-        try:
+        with closed_on_error(None if given else pool):
             super().__init__(pool, device=device, infinite=self._mode["autoreset_mode"] == "same_step")
-        except BaseException:
-            if not given:
-                pool.close()
-            raise
 
 
 class GymEnvInf(GymEnv):

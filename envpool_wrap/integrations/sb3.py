@@ -15,6 +15,7 @@ from envpool_wrap import access
 from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
 from envpool_wrap.infos import LAYOUTS, listed_row
+from envpool_wrap.integrations.closing import closed_on_error
 from envpool_wrap.pool import Pool
 
 with needs("sb3", stable_baselines3="2.6"):  # older ones do not take gymnasium 1.1
@@ -52,7 +53,7 @@ class SB3VecEnv(VecEnv):  # type: ignore[misc]
             EnvPoolError: what `make` and `from_env_fns` raise.
         """
         self.pool: Any = envs if isinstance(envs, Pool) else _made(envs, config)
-        try:
+        with closed_on_error(None if self.pool is envs else self.pool):
             if self.pool is envs and config:
                 raise ConfigError(f"settings {list(config)} for a pool that is there; give them to make()")
             _check_pool(self.pool)
@@ -61,10 +62,6 @@ class SB3VecEnv(VecEnv):  # type: ignore[misc]
             super().__init__(len(self.pool), observation_space, self.pool.spec.gymnasium_action_space)
             if self.has_attr("metadata"):  # of the env, as DummyVecEnv has it: VecVideoRecorder wants the fps
                 self.metadata = self.get_attr("metadata", 0)[0]
-        except BaseException:
-            if self.pool is not envs:
-                self.pool.close()
-            raise
 
     def reset(self) -> Any:
         pool = self.pool
