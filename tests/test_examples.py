@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from terminal import everything
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -60,8 +61,7 @@ def test_demo_shows_a_bar_on_a_terminal_and_plain_lines_elsewhere(
         patch.setattr(sys, "stdout", stdout)
         with demo.progress("compiling it", total=4) as advance:
             advance(2)
-    said = os.read(reader, 65536).decode()
-    os.close(reader)
+    said = everything(reader)
     assert ("━" in said and "\x1b[" in said) if terminal else said == "compiling it ...\n"
 
 

@@ -7,6 +7,7 @@ import pty
 import sys
 
 import pytest
+from terminal import everything
 
 from envpool_wrap.tuning.progress import part, progress_bar
 
@@ -19,13 +20,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> str:
         with progress_bar() as advance:
             advance("half of it", 0.5)
         monkeypatch.undo()
-        os.set_blocking(reader, False)
-        try:
-            return os.read(reader, 65536).decode()
-        except BlockingIOError:
-            return ""
-        finally:
-            os.close(reader)
+    return everything(reader)
 
 
 def test_a_terminal_shows_what_is_done_and_is_left_clean(monkeypatch: pytest.MonkeyPatch) -> None:
