@@ -9,7 +9,8 @@ import os
 def everything(reader: int) -> str:
     """All that was written until the other end closed, however many pieces it arrives in; closes `reader`."""
     said = bytearray()
-    with os.fdopen(reader, "rb", buffering=0) as screen, contextlib.suppress(OSError):  # a terminal ends in EIO
+    # A terminal whose other end is closed says EIO.
+    with os.fdopen(reader, "rb", buffering=0) as screen, contextlib.suppress(OSError):
         while piece := screen.read(65536):
             said += piece
     return said.decode()

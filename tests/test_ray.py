@@ -189,7 +189,7 @@ def test_results_are_overwritten_by_the_next_step(ray_pool: Any) -> None:
 
 @both_lanes
 def test_asynchronous_pools_return_the_first_workers_ready(ray_pool: Any) -> None:
-    pool = ray_pool(lambda row: Sleeper(row, 1.0 if row < E else 0.0), batch_size=2 * E)
+    pool = ray_pool(lambda row: Sleeper(row, 3.0 if row < E else 0.0), batch_size=2 * E)
     assert pool.is_async
     pool.async_reset()
     assert set(pool.recv(reset=True)[1]["env_id"].tolist()) <= set(range(6))
@@ -197,7 +197,7 @@ def test_asynchronous_pools_return_the_first_workers_ready(ray_pool: Any) -> Non
     pool.send(ACTIONS)
     start = time.monotonic()
     obs, *_, info = pool.recv()
-    assert time.monotonic() - start < 0.9
+    assert time.monotonic() - start < 2.9
     assert sorted(info["env_id"].tolist()) == [2, 3, 4, 5]
     assert obs[:, 0].tolist() == info["env_id"].tolist()
     assert info["a"].tolist() == ACTIONS[info["env_id"]].tolist()
@@ -324,12 +324,12 @@ def test_a_reset_of_a_dead_actors_envs_is_no_error(ray_pool: Any) -> None:
 
 @both_lanes
 def test_a_hung_env_is_a_timeout_that_loses_nothing(ray_pool: Any) -> None:
-    pool = ray_pool(lambda row: Sleeper(row, 1.5 if row == 2 else 0.0), timeout=0.5)
+    pool = ray_pool(lambda row: Sleeper(row, 4.0 if row == 2 else 0.0), timeout=0.5)
     pool.reset()
     start = time.monotonic()
     with pytest.raises(PoolTimeout, match=r"no batch within 0\.5 s; still running: worker 1 \(envs 2 to 3\)"):
         pool.step(ACTIONS)
-    assert 0.4 < time.monotonic() - start < 1.4
+    assert 0.4 < time.monotonic() - start < 3.9
     with pytest.raises(PendingCallError):
         pool.reset()
     with pytest.raises(ActionError, match="env 0 is still in flight"):
