@@ -59,6 +59,11 @@ def test_throughput_beside_a_plain_loop_is_in_it(image: str) -> None:
     assert "ours-process" in said_by(image, "cat", "results/throughput.md")
 
 
+def test_the_demo_ran_while_it_was_built(image: str) -> None:
+    said = said_by(image, "cat", "results/demo.txt")
+    assert len(re.findall(r"^(?:MyEnv|HalfCheetah)_wrap, (?:gym|dm), 16 envs, .* ratio ", said, re.M)) == 4
+
+
 def test_built_twice_modules_and_wheels_are_the_same(image: str) -> None:
     first = said_by(image, "cat", "SHA256SUMS")
     again = build(f"{image}-again", "--target", "build")
