@@ -26,7 +26,7 @@ from envpool_protocol.source_kinds import GymnasiumId
 from envpool_protocol.sources import Source, source_of
 
 _importing: list[str] = []
-_IMPORTED = "envpool_wrap_source_"  # prefix of modules that no import statement would find
+IMPORTED = "envpool_wrap_source_"  # prefix of modules that no import statement would find
 
 
 def origin_of(source: Source) -> Origin:
@@ -193,14 +193,11 @@ def _import_from(origin: Origin) -> Iterator[None]:
         _importing.pop()
 
 
-def is_imported_file(module: ModuleType) -> bool:
-    """Whether `module` was imported from its file here, so that another process cannot import it by name."""
-    return module.__name__.startswith(_IMPORTED)
-
-
 def _import_file(file: Path) -> ModuleType:
-    """The module in `file`, under a name of its own, imported once."""
-    name = f"{_IMPORTED}{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{digest_of(file)[:12]}"
+    """The module in `file`, under a name of its own, imported once. What it defines is pickled by value."""
+    import cloudpickle
+
+    name = f"{IMPORTED}{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{digest_of(file)[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
@@ -212,6 +209,7 @@ def _import_file(file: Path) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
+    cloudpickle.register_pickle_by_value(module)
     return module
 
 

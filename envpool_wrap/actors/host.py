@@ -35,7 +35,7 @@ Answer = tuple[bool, Any, Arrays]
 
 @dataclass(frozen=True)
 class Plan:
-    """How the envs of a pool are made; `pickled` takes it as it takes a factory."""
+    """How the envs of a pool are made; it travels as a factory does."""
 
     source: Source
     config: PoolConfig
