@@ -43,6 +43,9 @@ class GymnasiumPool(TuplePool, VectorEnv):
         self._last = leaves
         return TuplePool._pack(self, leaves, info, reset)  # super() takes 4 % of a small step
 
+    def __del__(self) -> None:
+        """Nothing. VectorEnv's, before Gymnasium 1.3, closes, and complains in a forked process."""
+
     @property
     def closed(self) -> bool:  # type: ignore[override]  # of a VectorEnv it is an attribute
         """Whether `close` was called."""
@@ -74,6 +77,8 @@ class GymnasiumPool(TuplePool, VectorEnv):
             seed = [seed[int(i)] for i in ids]
         in_order = np.argsort(self._last[self._rest][self._leaves.index("env_id")])
         merged = [leaf[in_order] for leaf in self._last[:-1]]
+        for name in ("terminated", "truncated"):  # that was told when it happened
+            merged[self._rest][self._leaves.index(name)][:] = False
         failures: Sequence[EnvFailure] = ()
         kind: type[EnvError | WorkerDied] = EnvError
         try:
