@@ -112,7 +112,6 @@ class Host:
             check_described(made, row, description, source)
             return made
 
-        factory.source = source  # type: ignore[attr-defined]
         config = replace(
             plan.config,
             num_envs=self.rows,
