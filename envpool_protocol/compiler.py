@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.machinery
 import importlib.util
 import os
 import shlex
@@ -93,7 +94,7 @@ def tool_path(name: str) -> str:
 
 def extension_name(module: str) -> str:
     """The file name of a compiled module for this interpreter."""
-    return module + str(sysconfig.get_config_var("EXT_SUFFIX"))
+    return module + importlib.machinery.EXTENSION_SUFFIXES[0]
 
 
 def compile_module(

@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -25,8 +26,19 @@ from envpool_protocol.records import Origin, Record
 from envpool_protocol.source_kinds import GymnasiumId
 from envpool_protocol.sources import Source, source_of
 
-_importing: list[str] = []
-_IMPORTED = "envpool_wrap_source_"  # prefix of modules that no import statement would find
+IMPORTED = "envpool_wrap_source_"  # prefix of modules that no import statement would find
+
+
+class _Importing(threading.local):
+    """The files that this thread is importing to find an env, the innermost last."""
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+
+
+_importing = _Importing()
+_turn = threading.RLock()  # of the one thread that imports: another would find half a module
+_PATIENCE = 120.0  # seconds that another one waits for its turn
 
 
 def origin_of(source: Source) -> Origin:
@@ -129,9 +141,9 @@ def importable_as(file: Path) -> tuple[str, Path]:
 
 def refuse_while_importing(call: str) -> None:
     """Raise when `call` is reached from a module that is being imported to find an env."""
-    if _importing:
+    if _importing.files:
         raise RegistrationError(
-            f"{call} was reached while {_importing[-1]} was being imported to find an env; "
+            f"{call} was reached while {_importing.files[-1]} was being imported to find an env; "
             'put it under `if __name__ == "__main__":` there'
         )
 
@@ -184,23 +196,26 @@ def _leads_to(module: str, file: Path) -> bool:
 @contextlib.contextmanager
 def _import_from(origin: Origin) -> Iterator[None]:
     """Imports see the origin's root last on the path, from now on: hooks import too, when they run."""
-    if origin.root and origin.root not in sys.path:
-        sys.path.append(origin.root)
-    _importing.append(origin.file or origin.module)
+    if not _turn.acquire(timeout=_PATIENCE):
+        raise RegistrationError(
+            f"{origin} cannot be imported: another thread has been importing an env for {_PATIENCE:g} s. If "
+            'that file starts threads that make pools, put it under `if __name__ == "__main__":` there'
+        )
     try:
+        if origin.root and origin.root not in sys.path:
+            sys.path.append(origin.root)
+        _importing.files.append(origin.file or origin.module)
         yield
     finally:
-        _importing.pop()
-
-
-def is_imported_file(module: ModuleType) -> bool:
-    """Whether `module` was imported from its file here, so that another process cannot import it by name."""
-    return module.__name__.startswith(_IMPORTED)
+        _importing.files.pop()
+        _turn.release()
 
 
 def _import_file(file: Path) -> ModuleType:
-    """The module in `file`, under a name of its own, imported once."""
-    name = f"{_IMPORTED}{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{digest_of(file)[:12]}"
+    """The module in `file`, under a name of its own, imported once. What it defines is pickled by value."""
+    import cloudpickle
+
+    name = f"{IMPORTED}{hashlib.sha256(str(file).encode()).hexdigest()[:12]}_{digest_of(file)[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
@@ -212,6 +227,7 @@ def _import_file(file: Path) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
+    cloudpickle.register_pickle_by_value(module)
     return module
 
 

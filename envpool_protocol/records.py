@@ -12,9 +12,9 @@ hides that of a wheel.
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import os
-import sysconfig
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +26,8 @@ from envpool_protocol import files
 from envpool_protocol.errors import BuildError
 
 FORMAT = 1
+# Not sysconfig's: what that says while another thread asks it for the first time is None.
+_ABI_TAG = importlib.machinery.EXTENSION_SUFFIXES[0].split(".")[1]
 GROUP = "envpool_wrap.envs"  # of entry points: task id = the package whose folder holds the record
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError)
 
@@ -98,7 +100,7 @@ def home() -> Path:
         import platformdirs
 
         base = platformdirs.user_cache_dir("envpool-wrapper")
-    return Path(base).expanduser().absolute() / str(sysconfig.get_config_var("SOABI"))
+    return Path(base).expanduser().absolute() / _ABI_TAG
 
 
 def writable(folder: Path) -> Path:

@@ -10,7 +10,7 @@ Thunks            env_fns[envid]()
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -52,11 +52,6 @@ class Source:
     def place(self) -> str:
         """Where it comes from: two sources of one place are versions of one env."""
         return f"{self.target.__module__}.{self.target.__qualname__}"
-
-    @property
-    def parts(self) -> Sequence[Any]:
-        """The classes and functions that another process has to be given."""
-        return [self.target]
 
     @property
     def num_envs(self) -> int | None:
@@ -155,10 +150,6 @@ class GymnasiumId(Source):
     def place(self) -> str:
         return f"gymnasium's {self.label}"
 
-    @property
-    def parts(self) -> Sequence[Any]:
-        return [self.target.entry_point] if callable(self.target.entry_point) else []
-
     def make(self, envid: int, **kwargs: Any) -> Any:
         import gymnasium
 
@@ -229,10 +220,6 @@ class Thunks(Source):
     @property
     def label(self) -> str:
         return f"{len(self.target)} env_fns"
-
-    @property
-    def parts(self) -> Sequence[Any]:
-        return list(self.target)
 
     @property
     def num_envs(self) -> int:

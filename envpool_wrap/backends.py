@@ -75,20 +75,22 @@ def place(config: PoolConfig, pickle_factory: Callable[[], object], compiled: bo
 
 
 def _choose(config: PoolConfig, pickle_factory: Callable[[], object], compiled: bool) -> tuple[str, str]:
-    if config.num_envs == 1:
+    apart = config.caller_steps is False or config.timeout is not None  # no env in the caller's thread
+    if config.num_envs == 1 and not apart:
         return "inline", "one env"
-    if cores() == 1:
+    if cores() == 1 and not apart:
         return "inline", "one core"
     if compiled:
         return "thread", "compiled hooks need no GIL"
     if not has_gil():
         return "thread", "this Python has no GIL"
+    without_processes = "thread" if apart else "inline"
     if not has_worker_processes():
-        return "inline", "worker processes need Linux"
+        return without_processes, "worker processes need Linux"
     try:
         pickle_factory()
     except Exception as error:  # whatever a part of the env's class or arguments raises
-        return "inline", f"the env cannot go to another process: {error}"
+        return without_processes, f"the env cannot go to another process: {error}"
     return "process", "Python code on several cores"
 
 

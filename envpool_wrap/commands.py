@@ -283,6 +283,8 @@ def _reported(debug: bool) -> Iterator[None]:
                 lines = [lines[0], f"{lines[1].strip()} (all of it: --debug)"]
             typer.echo("\n".join([f"error: {lines[0]}", *lines[1:]]), err=True)
             raise typer.Exit(2 if isinstance(error, _USAGE) else 1) from None
+        except BrokenPipeError:  # whoever reads what is printed has seen enough; typer ends quietly
+            raise
         except Exception as error:
             of_the_env = outside(error.__traceback__)
             if debug or of_the_env is None:

@@ -13,6 +13,7 @@ import numpy as np
 from envpool_protocol.errors import ConfigError, nearest
 
 Seeds = list[int | None]
+_MOST = 2**31 - 1
 _MOST_SEED = 2**63 - 1
 
 
@@ -118,14 +119,21 @@ def seeds_of(seed: Any, num_envs: int) -> Seeds:
     if isinstance(seed, np.random.SeedSequence):
         # Children by their keys, as spawn() makes them, but without counting on the caller's object.
         keys = [(*seed.spawn_key, env) for env in range(num_envs)]
-        children = [np.random.SeedSequence(seed.entropy, spawn_key=key) for key in keys]
+        children = [
+            np.random.SeedSequence(seed.entropy, spawn_key=key, pool_size=seed.pool_size) for key in keys
+        ]
         return [int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)) for child in children]
-    if isinstance(seed, list | tuple | np.ndarray):
+    if is_one_each(seed):
         if len(seed) != num_envs:
             raise ConfigError(f"seed is a list of {len(seed)} for {num_envs} envs; expected one seed per env")
         return [None if one is None else _seed("seed", one) for one in seed]
     first = _seed("seed", seed)
     return [_seed("seed", first + env) for env in range(num_envs)]
+
+
+def is_one_each(seed: Any) -> bool:
+    """Whether these are seeds, one per env, and not one for all."""
+    return isinstance(seed, list | tuple | range) or (isinstance(seed, np.ndarray) and seed.ndim > 0)
 
 
 def _integer(key: str, value: Any) -> int:
@@ -146,7 +154,7 @@ def _seed(key: str, value: Any) -> int:
 
 def _core_offset(key: str, value: Any) -> int:
     number = _integer(key, value)
-    if not -1 <= number < 2**31:
+    if not -1 <= number <= _MOST:
         raise ConfigError(f"{key}={number}: expected -1 (no pinning) or the number of a core")
     return number
 
@@ -154,8 +162,8 @@ def _core_offset(key: str, value: Any) -> int:
 def _at_least(least: int) -> Callable[[str, Any], int]:
     def check(key: str, value: Any) -> int:
         number = _integer(key, value)
-        if not least <= number < 2**31:
-            raise ConfigError(f"{key}={number}: expected an int of at least {least}")
+        if not least <= number <= _MOST:
+            raise ConfigError(f"{key}={number}: expected an int of at least {least}, and below 2**31")
         return number
 
     return check
@@ -164,6 +172,7 @@ def _at_least(least: int) -> Callable[[str, Any], int]:
 def _one_of(*choices: Any) -> Callable[[str, Any], Any]:
     def check(key: str, value: Any) -> Any:
         plain = getattr(value, "value", value)  # an Enum member, such as Gymnasium's AutoresetMode
+        plain = bool(plain) if isinstance(plain, np.bool_) else plain
         for choice in choices:
             if plain is choice or (isinstance(plain, str) and _letters(plain) == _letters(choice)):
                 return choice

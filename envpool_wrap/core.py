@@ -7,14 +7,13 @@ value where no import would find it).
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any
 
-from envpool_protocol import _core, origins
+from envpool_protocol import _core
 from envpool_protocol.checks import ALWAYS
 from envpool_protocol.descriptions import describe_env
 from envpool_protocol.envpool_protocol import EnvPoolProtocol
@@ -143,25 +142,13 @@ def _start_processes(
 
 
 def pickled(factory: Any) -> bytes:
-    """A factory, or what else has a `source`, for another process.
+    """A factory for another process.
 
     Raises whatever a part of it that cannot be pickled raises.
     """
-    import cloudpickle
+    from envpool_wrap import pickles  # with cloudpickle, which a pool in one process does not need
 
-    with contextlib.ExitStack() as by_value:
-        for module in _imported_files(factory.source):
-            cloudpickle.register_pickle_by_value(module)
-            by_value.callback(cloudpickle.unregister_pickle_by_value, module)
-        data: bytes = cloudpickle.dumps(factory)
-        return data
-
-
-def _imported_files(source: Source) -> list[ModuleType]:
-    """The modules that define parts of `source` and that another process cannot import by name."""
-    names = {getattr(part, "__module__", None) for part in source.parts}
-    modules = [sys.modules[name] for name in names if name in sys.modules]
-    return [module for module in modules if origins.is_imported_file(module)]
+    return pickles.dumps(factory)
 
 
 def env_factory(source: Source, description: Description, config: PoolConfig) -> Factory:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium import spaces
 
-from envpool_protocol import EnvPoolProtocol, __version__, compiler, origins, records
+from envpool_protocol import EnvPoolProtocol, __version__, compiler, records
 from envpool_protocol.errors import BuildError
 from envpool_wrap import backends, registry
 
@@ -54,12 +54,10 @@ def state_of(record: records.Record) -> str:
     """Why the module of a record will be, or may have to be, generated again; empty if it is ready."""
     if why := registry.outdated(record):
         return why
-    if record.origin.file is None:
-        return ""
-    file = Path(record.origin.file)
-    if not file.is_file():
+    file = record.origin.file
+    if file is not None and not Path(file).is_file():
         return f"its source {file} is gone"
-    changed = origins.digest_of(file) != record.origin.digest
+    changed = registry.source_changed(record)
     return "its source changed; the next make() compares its spaces" if changed else ""
 
 

@@ -12,6 +12,7 @@ import pickle
 import traceback
 from typing import Any
 
+from envpool_protocol import origins
 from envpool_protocol.errors import text_of
 
 
@@ -66,12 +67,15 @@ def _unpacked(packed: tuple[Any, ...]) -> tuple[Any, ...]:
     return hook, elapsed_step, action, stand_in, text
 
 
+# Names of modules that the receiver cannot import: its own `__main__` is another.
+_MODULES_HERE = (b"__main__", origins.IMPORTED.encode())
+
+
 def _pickled(value: Any) -> bytes:
     with contextlib.suppress(Exception):  # lambdas, and whatever a foreign __reduce__ raises
         data: bytes = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-        if b"__main__" not in data:  # the receiver has another one
+        if not any(name in data for name in _MODULES_HERE):
             return data
-    import cloudpickle
+    from envpool_wrap import pickles
 
-    data = cloudpickle.dumps(value)
-    return data
+    return pickles.dumps(value)

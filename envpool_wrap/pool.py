@@ -12,7 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -249,6 +249,9 @@ class Pool:
 
     def __exit__(self, *exc_info: Any) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self} cannot be pickled or copied: its envs are in its workers; make another pool")
 
     def stats(self) -> dict[str, Any]:
         """What the pool counted: see `envpool_wrap.stats.readable`."""

@@ -127,13 +127,17 @@ def make_dm(task_id: str, **config: Any) -> Any:
 
 
 def make_spec(task_id: str, **config: Any) -> Any:
-    """The `PoolSpec` of a pool, without building an env."""
+    """The `PoolSpec` of a pool, without compiling anything, or building an env that is as it was."""
     from envpool_wrap.pool_spec import PoolSpec
 
     settings = PoolConfig.of(config)
-    record = records.load(task_id)
-    description = Description.from_json(record.description) if record else find(task_id).description
-    return PoolSpec(description, settings)
+    record, source = _known(task_id)
+    if source is None and record is not None and source_changed(record):
+        source = origins.load_source(record)
+    if source is not None and (record is None or not source.travels or _changed(record, source)):
+        return PoolSpec(source.describe(), settings)
+    assert record is not None  # _known has one of the two
+    return PoolSpec(Description.from_json(record.description), settings)
 
 
 def register(env: Any, name: str | None = None, **kwargs: Any) -> str:
@@ -150,23 +154,32 @@ def find(task_id: str) -> Generated:
     Raises:
         UnknownEnvError, RegistrationError, BuildError: see `make` and `generate_envpool_wrap`.
     """
-    if task_id in MAKERS:
-        raise RegistrationError(f"{task_id!r} has no module: it is a simulator, which only make() can make")
-    record = records.load(task_id)
-    source = EnvManager.find(task_id)
-    if record is None and source is None:
-        raise UnknownEnvError(unknown_message(task_id))
+    record, source = _known(task_id)
     if source is None:
-        assert record is not None  # the line above
+        assert record is not None  # _known has one of the two
         source = origins.load_source(record)
     if record is not None and source.travels:
-        why = _stale(record, source)
+        why = outdated(record) or _changed(record, source)
         if not why:
             return Generated(source, Description.from_json(record.description), _load(record))
         notice(f"{task_id}: {why}; its module is generated again")
     EnvManager.add(source)
     module = _generate(source)
     return Generated(source, Description.from_json(json.loads(module.description)), module)
+
+
+def _known(task_id: str) -> tuple[records.Record | None, Source | None]:
+    """The record of an env, and its source if that is registered here: one of the two at least.
+
+    Raises:
+        UnknownEnvError, RegistrationError: see `make`.
+    """
+    if task_id in MAKERS:
+        raise RegistrationError(f"{task_id!r} has no module: it is a simulator, which only make() can make")
+    record, source = records.load(task_id), EnvManager.find(task_id)
+    if record is None and source is None:
+        raise UnknownEnvError(unknown_message(task_id))
+    return record, source
 
 
 def _generate(source: Source) -> ModuleType:
@@ -179,16 +192,20 @@ def _generate(source: Source) -> ModuleType:
     return load_generated(made.path, made.key, source.name)
 
 
-def _stale(record: records.Record, source: Source) -> str:
-    """Why the module of `record` does not serve `source`, or an empty string."""
-    if why := outdated(record):
-        return why
+def _changed(record: records.Record, source: Source) -> str:
+    """How `source` is not what `record` was made from, or an empty string."""
     now, then = origins.origin_of(source), record.origin
     here, there = ((at.qualname, at.digest, at.kwargs) for at in (now, then))
     same_file = now.file is not None and then.file in (now.file, None)  # None: an installed package's
     if (same_file and here == there) or source.describe().to_json() == record.description:
         return ""
     return f"{source.label} changed its spaces or hooks since then"
+
+
+def source_changed(record: records.Record) -> bool:
+    """Whether the source file is there and not as it was. Nobody's code is imported."""
+    file = Path(record.origin.file or "")  # which is no file
+    return file.is_file() and origins.digest_of(file) != record.origin.digest
 
 
 def outdated(record: records.Record) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from envpool_protocol.errors import ActionError
-from envpool_wrap.config import Seeds, seeds_of
+from envpool_wrap.config import Seeds, is_one_each, seeds_of
 
 Options = list[dict[str, Any] | None]
 
@@ -28,10 +28,10 @@ def seeds_for(envs: Sequence[int], seed: Any, num_envs: int) -> Seeds:
     """
     if isinstance(seed, Mapping):
         seed = _by_env_id("seed", seed, envs)
-    if isinstance(seed, int | np.integer | np.random.SeedSequence):
-        seeds = seeds_of(seed, num_envs)
-        return [seeds[env] if 0 <= env < num_envs else None for env in envs]  # the engine refuses the others
-    return seeds_of(seed, len(envs))
+    if is_one_each(seed):
+        return seeds_of(seed, len(envs))
+    seeds = seeds_of(seed, num_envs)
+    return [seeds[env] if 0 <= env < num_envs else None for env in envs]  # the engine refuses the others
 
 
 def options_for(envs: Sequence[int], options: Any) -> Options | None:

@@ -87,6 +87,25 @@ def test_auto_makes_processes_that_cannot_help(monkeypatch: pytest.MonkeyPatch) 
     assert (placed(num_envs=8).backend, placed(num_envs=8).why) == ("inline", "one core")
 
 
+@pytest.mark.parametrize("settings", [{"timeout": 1}, {"caller_steps": False}])
+@pytest.mark.parametrize("cores", [1, 2])
+def test_auto_steps_in_the_caller_what_must_not_be_there(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], cores: int
+) -> None:
+    def refuse() -> None:
+        raise TypeError("cannot pickle")
+
+    monkeypatch.setattr(backends, "cores", lambda: cores)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for num_envs in (1, 4):
+        found = placed(num_envs=num_envs, **settings)
+        assert (found.backend, found.caller_works) == ("process" if GIL else "thread", False)
+        found = backends.place(PoolConfig.of({"num_envs": num_envs, **settings}), refuse)
+        assert (found.backend, found.caller_works) == ("thread", False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert placed(num_envs=4, **settings).backend == "thread"
+
+
 @pytest.mark.usefixtures("two_cores")
 def test_free_threaded_python_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -293,6 +294,15 @@ def test_script_is_installed_and_ends_with_the_commands_code(own_home: Path) -> 
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("task_id")
     done = subprocess.run([script, "info", "Nobody_wrap"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stderr.startswith("error: no env is called 'Nobody_wrap'")
+
+
+def test_reader_that_leaves_early_is_no_error_of_ours(own_home: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = Path(sysconfig.get_path("scripts"), "envpool-wrap")
+    done = subprocess.run([script, "list"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert done.stderr == ""
 
 
 def test_other_missing_modules_are_not_taken_for_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from envpool_wrap.config import PoolConfig, seeds_of
         ({"num_envs": 2.0}, "num_envs=2.0: expected an int"),
         ({"num_envs": True}, "num_envs=True: expected an int"),
         ({"num_envs": "3"}, "num_envs='3': expected an int"),
-        ({"num_envs": 2**31}, "num_envs=2147483648"),
+        ({"num_envs": 2**31}, r"num_envs=2147483648: expected an int of at least 1, and below 2\*\*31"),
         ({"num_envs": 2, "batch_size": 3}, "batch_size=3 is more than num_envs=2"),
         ({"batch_size": -1}, "batch_size=-1"),
         ({"num_threads": -1}, "num_threads=-1"),
@@ -74,6 +74,13 @@ def test_numpy_numbers_are_refused() -> None:
     assert (config.num_envs, config.rows, config.is_async, config.timeout) == (4, 2, True, 0.5)
 
 
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_numpy_bool_is_refused(answer: bool) -> None:
+    settings = dict.fromkeys(("compiled", "caller_steps", "check", "episode_stats"), np.bool_(answer))
+    config = PoolConfig.of(settings)
+    assert [getattr(config, key) is answer for key in settings] == [True] * 4
+
+
 def test_keys_that_envpool_users_pass_are_refused() -> None:
     PoolConfig.of({"base_path": "/anywhere", "gym_reset_return_info": True, "max_num_players": 1})
 
@@ -92,12 +99,13 @@ def test_a_missing_seed_cannot_be_repeated() -> None:
 
 def test_seeds_of_an_int_do_not_count_up() -> None:
     assert seeds_of(7, 3) == [7, 8, 9]
-    assert seeds_of(np.uint32(7), 2) == [7, 8]
+    assert seeds_of(np.uint32(7), 2) == seeds_of(np.array(7), 2) == [7, 8]
 
 
 def test_a_list_of_seeds_is_changed() -> None:
     assert seeds_of([5, None, 2**63 - 1], 3) == [5, None, 2**63 - 1]
     assert seeds_of(np.array([5, 4]), 2) == [5, 4]
+    assert seeds_of(range(5, 7), 2) == [5, 6]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +135,12 @@ def test_a_seed_sequence_depends_on_how_often_it_was_used() -> None:
     children = np.random.SeedSequence(7).spawn(3)
     assert first == [int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)) for child in children]
     assert len(set(first)) == 3
+
+
+def test_streams_of_a_larger_pool_are_not_those_that_spawn_makes() -> None:
+    children = np.random.SeedSequence(7, pool_size=8).spawn(2)
+    seeds = seeds_of(np.random.SeedSequence(7, pool_size=8), 2)
+    assert seeds == [int(child.generate_state(1, np.uint64)[0] >> np.uint64(1)) for child in children]
 
 
 def test_streams_of_a_spawned_sequence_are_those_of_its_parent() -> None:

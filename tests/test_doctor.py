@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from newcomer import MY_ENV
 
-from envpool_protocol import __version__, _core, records
+from envpool_protocol import __version__, _core, origins, records
 from envpool_wrap import backends, doctor
 from envpool_wrap.doctor import Finding, examine
 
@@ -142,9 +142,7 @@ def test_folder_that_cannot_be_written_is_missing(tmp_path: Path, monkeypatch: p
 def test_stale_modules_are_told_with_the_reason(empty_home: Path, tmp_path: Path) -> None:
     file = tmp_path / "my_env.py"
     file.write_text(MY_ENV)
-    origin = records.Origin(
-        "my_env", "MyEnv", str(file), str(tmp_path), doctor.origins.digest_of(file), None, None
-    )
+    origin = records.Origin("my_env", "MyEnv", str(file), str(tmp_path), origins.digest_of(file), None, None)
     module = tmp_path / "module.so"
     module.write_bytes(b"")
     kept = records.Record("MyEnv_wrap", "MyEnv", "1", str(module), _core.abi, __version__, {}, origin)

@@ -120,6 +120,24 @@ def test_a_masked_reset_after_a_permuted_step_mixes_up_rows(pool: Any) -> None:
     assert info["env_id"].tolist() == [0, 1, 2]
 
 
+def test_a_masked_reset_tells_again_how_the_other_rows_ended(make: Any) -> None:
+    pool = make(Counting, "gymnasium", num_envs=2, autoreset_mode="same_step")
+    pool.reset()
+    for _ in range(2):
+        info = pool.step(idle_actions(Counting, 2))[4]
+    assert info["_final_obs"].tolist() == [True, False]
+    obs, info = pool.reset(options={"reset_mask": np.array([False, True])})
+    assert obs.tolist() == [[0, 0, 0], [1, 0, 0]]
+    assert "final_obs" not in info
+
+
+def test_a_pool_that_nobody_closed_closes_like_an_older_vector_env(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VectorEnv, "__del__", lambda self: pytest.fail("it closes aloud"), raising=False)
+    make(Counting, "gymnasium").__del__()
+
+
 def test_two_masked_resets_in_a_row_forget_the_first(pool: Any) -> None:
     pool.step(np.full((3, 1), 0.5, np.float32))
     pool.reset(options={"reset_mask": np.array([True, False, False])})

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from envs import until
 from newcomer import CACHED, COMPILED, GENERATE, IMPORTS, MADE, MAKE, MY_ENV, Newcomer
 
 from envpool_protocol import origins
@@ -416,3 +420,54 @@ def test_function_that_cannot_be_pickled_is_refused(user: Newcomer) -> None:
         "if __name__ == '__main__': CppWrapperGenerator.generate_envpool_wrap('Held_wrap')",
     )
     assert "cannot be pickled" in user.fail("walks.py") and user.builds == 0
+
+
+# Threads that look for envs at the same time.
+
+
+@pytest.fixture
+def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, threading.Event]]:
+    """A file whose import is under way in another thread, and waits for the event; no import finds it."""
+    entered, gate = threading.Event(), threading.Event()
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "at_the_gate", lambda: (entered.set(), gate.wait()), raising=False)
+    file = tmp_path / "json.py"
+    file.write_text("import sys\nsys.at_the_gate()\nclass Env: pass\n")
+    thread = threading.Thread(target=origins.object_in, args=(file, "Env"))
+    thread.start()
+    entered.wait()
+    yield file, gate
+    gate.set()
+    thread.join()
+
+
+def test_second_thread_finds_half_a_module(slow: tuple[Path, threading.Event]) -> None:
+    file, gate = slow
+    found: list[object] = []
+
+    def find() -> None:
+        found.append(origins.object_in(file, "Env"))
+
+    def waits() -> bool:
+        frame = sys._current_frames().get(second.ident or 0)
+        return frame is not None and frame.f_code.co_name == "_import_from"
+
+    second = threading.Thread(target=find)
+    second.start()
+    until(lambda: not second.is_alive() or waits())
+    gate.set()
+    second.join()
+    assert found == [origins.object_in(file, "Env")]
+
+
+@pytest.mark.usefixtures("slow")
+def test_pool_is_refused_because_another_thread_imports_an_env() -> None:
+    origins.refuse_while_importing("make()")
+
+
+def test_thread_that_an_import_waits_for_waits_for_the_import(
+    slow: tuple[Path, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(origins, "_PATIENCE", 0.01)
+    with pytest.raises(RegistrationError, match=r"Env in .*json\.py cannot be imported: another thread has"):
+        origins.object_in(slow[0], "Env")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -116,3 +118,12 @@ def test_facts_of_a_pool_are_wrong(make: Any, backend: str) -> None:
     assert "GymPool(Counting_wrap, num_envs=3, batch_size=2" in repr(pool)
     pool.close()
     assert "closed" in repr(pool)
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_copy_of_a_pool_closes_the_pool(make: Any, duplicate: Any) -> None:
+    for env_type in ("gym", "gymnasium", "dm"):
+        with pytest.raises(
+            TypeError, match=r"Pool\(Counting_wrap, .*\) cannot be pickled or copied: its envs"
+        ):
+            duplicate(make(Counting, env_type))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from pathlib import Path
 from typing import Any
 
 import envs
 import gymnasium
 import numpy as np
 import pytest
+from newcomer import GENERATE, MY_ENV, Newcomer
 
 import envpool_wrap
+from envpool_protocol import EnvManager
 from envpool_protocol.errors import ConfigError, UnknownEnvError
 
 HAS_GYM = importlib.util.find_spec("gym") is not None
@@ -84,3 +87,25 @@ def test_two_pools_share_the_generator_of_a_space(make: Any) -> None:
     first = one.action_space.sample()
     one.action_space.sample()
     assert np.array_equal(two.action_space.sample(), first)
+
+
+SPEC = "import envpool_wrap; print(*envpool_wrap.make_spec('MyEnv_wrap').gymnasium_observation_space.shape)"
+
+
+def test_a_file_that_changed_has_its_old_spaces(user: Newcomer) -> None:
+    user.write("my_env.py", "print('imported')", MY_ENV, GENERATE)
+    user.run("my_env.py")
+    assert user.run("-c", SPEC) == "3\n"
+    user.write("my_env.py", "print('imported')", MY_ENV.replace("SIZE = 3", "SIZE = 4"), GENERATE)
+    builds = user.builds
+    assert (user.run("-c", SPEC), user.builds) == ("imported\n4\n", builds)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_class_that_was_never_generated_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ENVPOOL_WRAP_HOME", str(tmp_path))
+    EnvManager.register_env(envs.Counting, name="Fresh")
+    assert envpool_wrap.make_spec("Fresh_wrap").gymnasium_observation_space.shape == (3,)
+    assert list(tmp_path.iterdir()) == []

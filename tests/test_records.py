@@ -14,7 +14,7 @@ import pytest
 from envs import Counting
 
 import envpool_wrap
-from envpool_protocol import records
+from envpool_protocol import compiler, records
 from envpool_protocol.errors import UnknownEnvError
 from envpool_protocol.records import Origin, Record
 from envpool_protocol.sources import source_of
@@ -196,5 +196,15 @@ def test_interpreters_of_different_abi_do_not_see_each_others_modules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     records.save(record())
-    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: "cpython-399-other")
+    monkeypatch.setattr(records, "_ABI_TAG", "cpython-399-other")
     assert records.task_ids() == []
+
+
+def test_home_has_another_name_while_another_thread_asks_sysconfig_for_the_first_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home, module = records.home(), compiler.extension_name("_MyEnv")
+    assert home.name == sysconfig.get_config_var("SOABI")
+    assert module == "_MyEnv" + str(sysconfig.get_config_var("EXT_SUFFIX"))
+    monkeypatch.setattr(sysconfig, "get_config_var", lambda name: None)
+    assert (records.home(), compiler.extension_name("_MyEnv")) == (home, module)

@@ -31,6 +31,8 @@ def test_the_pools_seeds_are_given_again_or_never(make: Any, backend: str) -> No
         (np.array([5, 6, 7]), None, [5, 6, 7]),
         ([5, None, 7], None, [5, None, 7]),
         (np.int64(3), 1, [None, 4, None]),
+        (np.array(3), 1, [None, 4, None]),
+        (range(5, 7), [2, 1], [None, 6, 5]),
     ],
 )
 def test_reset_gives_a_seed_to_the_wrong_env(

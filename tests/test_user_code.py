@@ -44,6 +44,12 @@ def fail(env, action):
 """
 )
 
+LEVEL = """
+class Level: number = 3
+MyEnv.level = Level()
+MyEnv.add = lambda env, level: level.number + env.envid
+"""
+
 
 def test_class_of_the_script_itself_and_its_exceptions(user: Newcomer) -> None:
     use = textwrap.indent("KINDS = [Mine]" + POOL, "    ")
@@ -74,6 +80,18 @@ def test_class_found_by_its_file(user: Newcomer) -> None:
     user.run("my_env.py")
     use = user.write("../elsewhere/use.py", "KINDS = []", POOL)
     assert user.run(use, cwd=user.folder.parent) == POOLED
+
+
+def test_instance_of_a_class_in_that_file_is_given_to_a_method(user: Newcomer) -> None:
+    user.write("my_env.py", MY_ENV, LEVEL, GENERATE)
+    user.run("my_env.py")
+    script = """
+    import envpool_wrap
+    with envpool_wrap.make("MyEnv_wrap", "gym", num_envs=2, backend="process", caller_steps=False) as pool:
+        print(pool.call("add", *pool.get_attr("level", env_id=0)))
+    """
+    use = user.write("../elsewhere/use.py", script)
+    assert user.run(use, cwd=user.folder.parent) == "[3, 4]\n"
 
 
 def test_class_made_in_a_function_with_what_it_closes_over(user: Newcomer) -> None:

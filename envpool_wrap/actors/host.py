@@ -35,7 +35,7 @@ Answer = tuple[bool, Any, Arrays]
 
 @dataclass(frozen=True)
 class Plan:
-    """How the envs of a pool are made; `pickled` takes it as it takes a factory."""
+    """How the envs of a pool are made; it travels as a factory does."""
 
     source: Source
     config: PoolConfig
@@ -112,7 +112,6 @@ class Host:
             check_described(made, row, description, source)
             return made
 
-        factory.source = source  # type: ignore[attr-defined]
         config = replace(
             plan.config,
             num_envs=self.rows,

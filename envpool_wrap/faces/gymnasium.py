@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from envpool_protocol.errors import ActionError, EnvError, EnvFailure, WorkerDied
 from envpool_protocol.sources import Description, Source
 from envpool_wrap import access
-from envpool_wrap.config import PoolConfig
+from envpool_wrap.config import PoolConfig, is_one_each
 from envpool_wrap.faces.gym import TuplePool, metadata_of
 from envpool_wrap.nested import builder
 
@@ -43,6 +43,9 @@ class GymnasiumPool(TuplePool, VectorEnv):
         self._last = leaves
         return TuplePool._pack(self, leaves, info, reset)  # super() takes 4 % of a small step
 
+    def __del__(self) -> None:
+        """Nothing. VectorEnv's, before Gymnasium 1.3, closes, and complains in a forked process."""
+
     @property
     def closed(self) -> bool:  # type: ignore[override]  # of a VectorEnv it is an attribute
         """Whether `close` was called."""
@@ -70,10 +73,12 @@ class GymnasiumPool(TuplePool, VectorEnv):
         others = {key: value for key, value in options.items() if key != "reset_mask"}
         mask = self._mask(options["reset_mask"], env_id)
         ids = np.flatnonzero(mask)
-        if isinstance(seed, Sequence | np.ndarray) and len(seed) == self.num_envs:
+        if is_one_each(seed) and len(seed) == self.num_envs:
             seed = [seed[int(i)] for i in ids]
         in_order = np.argsort(self._last[self._rest][self._leaves.index("env_id")])
         merged = [leaf[in_order] for leaf in self._last[:-1]]
+        for name in ("terminated", "truncated"):  # that was told when it happened
+            merged[self._rest][self._leaves.index(name)][:] = False
         failures: Sequence[EnvFailure] = ()
         kind: type[EnvError | WorkerDied] = EnvError
         try:
