@@ -11,12 +11,14 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from envpool_protocol import compiler, origins, records
+from envpool_protocol.compiled.hooks import compiled_facts
+from envpool_protocol.compiled.state import declares
 from envpool_protocol.errors import BuildError, ConfigError, RegistrationError, UnknownEnvError, nearest
 from envpool_protocol.manager import CppWrapperGenerator, EnvManager, unknown_message
 from envpool_protocol.notices import notice
@@ -160,6 +162,7 @@ def find(task_id: str) -> Generated:
         assert record is not None  # the line above
         source = origins.load_source(record)
     if record is not None and source.travels:
+        source = _as_recorded(record, source)
         why = _stale(record, source)
         if not why:
             return Generated(source, Description.from_json(record.description), _load(record))
@@ -179,6 +182,14 @@ def _generate(source: Source) -> ModuleType:
     return load_generated(made.path, made.key, source.name)
 
 
+def _as_recorded(record: records.Record, source: Source) -> Source:
+    """The source; if it is the env of the record, then with its hooks compiled where those were."""
+    origin = record.origin
+    is_it = source.label == origin.qualname and origin.file in (None, str(origins.file_of(source.target)))
+    compiled = is_it and record.description.get("compiled") is not None and declares(source.target)
+    return replace(source, compiled=source.compiled or compiled)
+
+
 def _stale(record: records.Record, source: Source) -> str:
     """Why the module of `record` does not serve `source`, or an empty string."""
     if why := outdated(record):
@@ -186,7 +197,9 @@ def _stale(record: records.Record, source: Source) -> str:
     now, then = origins.origin_of(source), record.origin
     here, there = ((at.qualname, at.digest, at.kwargs) for at in (now, then))
     same_file = now.file is not None and then.file in (now.file, None)  # None: an installed package's
-    if (same_file and here == there) or source.describe().to_json() == record.description:
+    hooks = compiled_facts(source) if source.compiled else None  # machine code has parts of other files
+    unchanged = same_file and here == there and hooks == record.description.get("compiled")
+    if unchanged or source.describe().to_json() == record.description:
         return ""
     return f"{source.label} changed its spaces or hooks since then"
 
