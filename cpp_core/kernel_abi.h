@@ -18,8 +18,20 @@ enum EnvpoolKernelLeaf : int32_t {
   kKernelFirstObs,
 };
 
-// Each returns 0, or the EnvpoolHook that raised, and then says in `*error` what: whatever the module that
-// made the functions can read (envpool_protocol decodes it), valid as long as the module is loaded.
+// One exception: faults.py reads it. Its texts are valid as long as the module that made it is loaded.
+struct EnvpoolRaised {
+  static constexpr int32_t kMaxValues = 6;
+  static constexpr int32_t kMaxLines = 8;
+
+  const char* what;  // JSON: class, arguments, and where it was raised
+  int32_t num_values;
+  int32_t num_lines;
+  int64_t values[kMaxValues];  // of arguments that are known at run time only: integers, or bits of a double
+  const char* lines[kMaxLines];  // JSON: the calls that it went through, innermost first
+};
+
+// Each returns 0, or the EnvpoolHook that raised, and then points `*error` to the EnvpoolRaised of this
+// thread, which its next call may overwrite.
 struct EnvpoolKernel {
   uint64_t state_bytes;  // of a record; records lie one behind the other
   int32_t (*seed)(unsigned char* state, int64_t seed, void** error);

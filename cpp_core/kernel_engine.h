@@ -75,7 +75,7 @@ struct KernelFailure {
   int32_t hook;
   int32_t elapsed_step;
   bool in_step;  // not in a reset, which has no action
-  void* error;
+  EnvpoolRaised raised;
 };
 
 // What one worker keeps from run to run.
@@ -233,7 +233,8 @@ class KernelRun {
     columns_.say(env, elapsed);
     bump(envs_.episodes[env], 1U);
     envs_.flags[env] |= KernelEnvs::kNeedsReset;
-    failures_.push_back({kNoBlock, i, env, hook, elapsed, in_step, error});
+    failures_.push_back(
+        {kNoBlock, i, env, hook, elapsed, in_step, *static_cast<const EnvpoolRaised*>(error)});
   }
 
   KernelEngine& engine_;

@@ -1,16 +1,17 @@
 // For generated modules with compiled hooks: what the object code of the hooks calls.
 //
 // Temporary arrays come from an arena of the thread, which is emptied after each call of a kernel: once it
-// has grown to what a call needs, nothing is allocated. What was raised is kept in one of a ring of slots,
-// which are static, so that the pointer in EnvpoolKernel's `*error` stays readable.
+// has grown to what a call needs, nothing is allocated. What was raised is kept by the thread, in one of a
+// ring of slots: whoever calls a kernel copies it.
 #pragma once
 
-#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+
+#include "cpp_core/kernel_abi.h"
 
 namespace envpool::kernel {
 
@@ -86,23 +87,11 @@ class Arena {
   Overflow* overflow_ = nullptr;
 };
 
-inline constexpr int32_t kMaxValues = 6;
-inline constexpr int32_t kMaxLines = 8;
-
-// One exception: faults.py reads it.
-struct Raised {
-  const char* what;  // JSON: class, arguments, and where it was raised
-  int32_t num_values;
-  int32_t num_lines;
-  int64_t values[kMaxValues];  // of arguments that are known at run time only: integers, or bits of a double
-  const char* lines[kMaxLines];  // JSON: the calls that it went through, innermost first
-};
-
-inline constexpr uint32_t kSlots = 1024;  // how many may be raised before one is overwritten
+inline constexpr uint32_t kSlots = 16;  // one call may catch as many on its way, and still end in the last
 
 inline thread_local Arena arena;
-inline Raised raised[kSlots];
-inline std::atomic<uint32_t> num_raised;
+inline thread_local EnvpoolRaised raised[kSlots];
+inline thread_local uint32_t num_raised;
 
 }  // namespace envpool::kernel
 
@@ -130,20 +119,20 @@ __attribute__((visibility("hidden"))) EnvpoolSinCos envpool_kernel_sincos(double
 
 __attribute__((visibility("hidden"))) void* envpool_kernel_raise(const char* what) {
   using namespace envpool::kernel;
-  Raised& slot = raised[num_raised.fetch_add(1, std::memory_order_relaxed) % kSlots];
+  EnvpoolRaised& slot = raised[num_raised++ % kSlots];
   slot.what = what;
   slot.num_values = slot.num_lines = 0;
   return &slot;
 }
 
 __attribute__((visibility("hidden"))) void envpool_kernel_value(void* of, int64_t value) {
-  auto* slot = static_cast<envpool::kernel::Raised*>(of);
-  if (slot->num_values < envpool::kernel::kMaxValues) slot->values[slot->num_values++] = value;
+  auto* slot = static_cast<EnvpoolRaised*>(of);
+  if (slot->num_values < EnvpoolRaised::kMaxValues) slot->values[slot->num_values++] = value;
 }
 
 __attribute__((visibility("hidden"))) void envpool_kernel_trace(void* of, const char* line) {
-  auto* slot = static_cast<envpool::kernel::Raised*>(of);
-  if (slot->num_lines < envpool::kernel::kMaxLines) slot->lines[slot->num_lines++] = line;
+  auto* slot = static_cast<EnvpoolRaised*>(of);
+  if (slot->num_lines < EnvpoolRaised::kMaxLines) slot->lines[slot->num_lines++] = line;
 }
 
 // Of Numba's own runtime: new strides for an array without a copy, which an array in C order can have.

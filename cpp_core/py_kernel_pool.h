@@ -242,7 +242,7 @@ class PyKernelPool {
   py::object failures_of(const ReadyBatch& batch) {
     py::list failures;
     for (const KernelFailure& failure : pool_.take_failures(batch)) {
-      const py::object raised = decode_(reinterpret_cast<uintptr_t>(failure.error));
+      const py::object raised = decode_(reinterpret_cast<uintptr_t>(&failure.raised));
       failures.append(py::make_tuple(failure.env, failure.row, seeds_.at(failure.env),
                                      kHookNames[failure.hook], failure.elapsed_step, action_of(failure),
                                      raised, py::none()));

@@ -38,7 +38,7 @@ def module_key(sources: dict[str, str], tool: compiler.Compiler) -> str:
         *(compiler.extension_name(""), pybind11.__version__, __version__, str(_core.abi)),
     ]
     for ingredient in ingredients:
-        digest.update(f"{len(ingredient)}:{ingredient}".encode())
+        digest.update(f"{len(ingredient)}:{ingredient}".encode(errors="surrogateescape"))  # as paths have
     return digest.hexdigest()[:24]
 
 

@@ -71,7 +71,9 @@ def _words(command: str) -> list[str]:
 def _version(command: tuple[str, ...], _mtime: int) -> str:
     path = command[0]
     try:
-        said = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60, check=True)
+        said = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, errors="replace", timeout=60, check=True
+        )
     except (OSError, subprocess.SubprocessError) as error:
         why = (getattr(error, "stderr", None) or str(error)).strip().rstrip(".")
         raise BuildError(f"{path} --version failed: {why}. {_INSTALL}") from error

@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import sys
 import threading
 from collections.abc import Iterator
@@ -60,10 +59,9 @@ def origin_of(source: Source) -> Origin:
 
 def file_of(target: Any) -> Path | None:
     """The source file of the module that a class or function was defined in, or None."""
-    with contextlib.suppress(KeyError, TypeError, OSError):
-        file = Path(inspect.getfile(sys.modules[_module_of(target)])).resolve()
-        return file if file.suffix == ".py" and file.is_file() else None
-    return None
+    name = getattr(sys.modules.get(_module_of(target)), "__file__", None)
+    file = Path(name).resolve() if name else None
+    return file if file is not None and file.suffix == ".py" and file.is_file() else None
 
 
 def _module_of(target: Any) -> str:

@@ -93,14 +93,24 @@ def record_of(
 on_save: list[Callable[[str], None]] = []  # called with the task id of each record that is saved
 
 
-def home() -> Path:
-    """The folder of this interpreter's modules: `$ENVPOOL_WRAP_HOME`, else the user's cache folder."""
-    base = os.environ.get("ENVPOOL_WRAP_HOME")
-    if not base:
-        import platformdirs
+_WAY_OUT = "set ENVPOOL_WRAP_HOME to a folder that you may write to"
 
-        base = platformdirs.user_cache_dir("envpool-wrapper")
-    return Path(base).expanduser().absolute() / _ABI_TAG
+
+def home() -> Path:
+    """The folder of this interpreter's modules: `$ENVPOOL_WRAP_HOME`, else the user's cache folder.
+
+    Raises:
+        BuildError: the user has none, as in a container that runs under a number.
+    """
+    base = os.environ.get("ENVPOOL_WRAP_HOME")
+    try:
+        if not base:
+            import platformdirs
+
+            base = platformdirs.user_cache_dir("envpool-wrapper")
+        return Path(base).expanduser().absolute() / _ABI_TAG
+    except RuntimeError as error:
+        raise BuildError(f"no home folder is known ({error}); {_WAY_OUT}") from None
 
 
 def writable(folder: Path) -> Path:
@@ -114,10 +124,7 @@ def writable(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise BuildError(
-            f"nothing can be written into {folder} ({error}); set ENVPOOL_WRAP_HOME to a folder that you may "
-            "write to"
-        ) from None
+        raise BuildError(f"nothing can be written into {folder} ({error}); {_WAY_OUT}") from None
 
 
 def _path(task_id: str) -> Path:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from envpool_protocol.cpp_text import identifier
 from envpool_protocol.descriptions import Description, api_of, has_base
 from envpool_protocol.envpool_protocol import EnvPoolProtocol
 from envpool_protocol.errors import ProtocolError, RegistrationError
@@ -212,15 +213,20 @@ def thunks(env_fns: Any, name: str | None) -> Thunks:
     return Thunks(tuple(env_fns), checked_name(name, "env_fns"))
 
 
+_LONGEST = 180  # of a name as part of a file's, which may have 255 characters
+
+
 def checked_name(name: Any, default: str) -> str:
     """`name`, or the default for None.
 
     Raises:
-        RegistrationError: it has other letters than task ids may have.
+        RegistrationError: it has other letters than task ids may have, or too many.
     """
     name = default if name is None else name
     if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name)):
         raise RegistrationError(f"name={name!r}: expected letters, digits, _, - and ., such as 'MyEnv'")
+    if len(identifier(name)) > _LONGEST:
+        raise RegistrationError(f"name={name!r:.80}: too long for names of files; give a shorter one")
     return name
 
 

@@ -72,8 +72,9 @@ def leaf_of(kind: str, space: Any, name: str) -> Leaf:
     starts, each = (np.broadcast_to(v, shape).flat for v in (getattr(space, "start", 0), counts(space)))
     low = tuple(int(start) for start in starts)
     high = tuple(start + int(n) - 1 for start, n in zip(low, each, strict=True))
-    if low and not _holds(dtype, min(low), max(high)):  # the libraries do not check start + n
-        fault = f"the values {min(low)}..{max(high)} of this {kind} do not fit {dtype.name}"
+    holder = DTYPES["int64"] if dtype.name == "uint64" else dtype  # the engine's limits are int64
+    if low and not _holds(holder, min(low), max(high)):  # the libraries do not check start + n
+        fault = f"the values {min(low)}..{max(high)} of this {kind} do not fit {holder.name}"
         raise SpecError(f"{name}: {fault}; use a smaller start or n, or a wider integer dtype")
     if kind == "Discrete":
         return Leaf(name, dtype, shape, "discrete", low[0], high[0])

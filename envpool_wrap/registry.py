@@ -11,12 +11,14 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from envpool_protocol import compiler, origins, records
+from envpool_protocol.compiled.hooks import compiled_facts
+from envpool_protocol.compiled.state import declares
 from envpool_protocol.errors import BuildError, ConfigError, RegistrationError, UnknownEnvError, nearest
 from envpool_protocol.manager import CppWrapperGenerator, EnvManager, unknown_message
 from envpool_protocol.notices import notice
@@ -134,7 +136,9 @@ def make_spec(task_id: str, **config: Any) -> Any:
     record, source = _known(task_id)
     if source is None and record is not None and source_changed(record):
         source = origins.load_source(record)
-    if source is not None and (record is None or not source.travels or _changed(record, source)):
+    if record is not None and source is not None and source.travels:
+        source = source if _changed(record, _as_recorded(record, source)) else None
+    if source is not None:
         return PoolSpec(source.describe(), settings)
     assert record is not None  # _known has one of the two
     return PoolSpec(Description.from_json(record.description), settings)
@@ -159,6 +163,7 @@ def find(task_id: str) -> Generated:
         assert record is not None  # _known has one of the two
         source = origins.load_source(record)
     if record is not None and source.travels:
+        source = _as_recorded(record, source)
         why = outdated(record) or _changed(record, source)
         if not why:
             return Generated(source, Description.from_json(record.description), _load(record))
@@ -192,12 +197,22 @@ def _generate(source: Source) -> ModuleType:
     return load_generated(made.path, made.key, source.name)
 
 
+def _as_recorded(record: records.Record, source: Source) -> Source:
+    """The source; if it is the env of the record, then with its hooks compiled where those were."""
+    origin = record.origin
+    is_it = source.label == origin.qualname and origin.file in (None, str(origins.file_of(source.target)))
+    compiled = is_it and record.description.get("compiled") is not None and declares(source.target)
+    return replace(source, compiled=source.compiled or compiled)
+
+
 def _changed(record: records.Record, source: Source) -> str:
     """How `source` is not what `record` was made from, or an empty string."""
     now, then = origins.origin_of(source), record.origin
     here, there = ((at.qualname, at.digest, at.kwargs) for at in (now, then))
     same_file = now.file is not None and then.file in (now.file, None)  # None: an installed package's
-    if (same_file and here == there) or source.describe().to_json() == record.description:
+    hooks = compiled_facts(source) if source.compiled else None  # machine code has parts of other files
+    unchanged = same_file and here == there and hooks == record.description.get("compiled")
+    if unchanged or source.describe().to_json() == record.description:
         return ""
     return f"{source.label} changed its spaces or hooks since then"
 

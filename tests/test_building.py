@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -74,6 +75,14 @@ def test_key_depends_on_the_flags_that_cmake_reads(variable: str, monkeypatch: p
     before = key()
     monkeypatch.setenv(variable, "-O1")
     assert key() != before
+
+
+def test_key_takes_paths_that_are_not_in_the_encoding_of_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for flags in (b"-I/caf\xe9", b"-I/caf\xe8"):
+        monkeypatch.setenv("CXXFLAGS", os.fsdecode(flags))
+        keys.add(key())
+    assert len(keys) == 2
 
 
 def test_key_depends_on_the_core_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from newcomer import IMPORTS, Newcomer
 
+import envpool_wrap
 from envpool_protocol import CppWrapperGenerator, EnvManager, records
 from envpool_protocol.compiled.hooks import CompiledHooks
+from envpool_wrap import registry
 
 pytest.importorskip("numba")
 
@@ -94,6 +97,66 @@ def test_both_forms_of_an_env_are_kept(task: str, registry: None) -> None:
     assert "compiled" not in records.load(task).description  # type: ignore[union-attr]
     assert CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=True).cached
     assert EnvManager.source(task).compiled
+
+
+ADDING = f"""
+{IMPORTS}
+import amounts
+
+class Adding(EnvPoolProtocol):
+    observation_space, action_space = spaces.Box(-np.inf, np.inf, (1,), np.float64), spaces.Discrete(2)
+    state_envpool = {{"x": np.float64}}
+    def _reset_envpool(self): self.x = 0.0
+    def _step_envpool(self, action): self.x += amounts.STEP
+    def _make_obs_envpool(self): return np.array([self.x])
+    def _done_envpool(self): return False
+    def _reward_envpool(self): return 1.0
+
+if __name__ == "__main__":
+    CppWrapperGenerator.generate_envpool_wrap(Adding, compiled=True)
+"""
+STEP = """
+import envpool_wrap
+for _ in range(2):
+    with envpool_wrap.make("Adding_wrap", "gym") as pool:
+        pool.reset()
+        print("compiled hooks" in repr(pool), pool.step([0])[0].item())
+"""
+
+
+def test_hooks_that_changed_are_compiled_again_with_a_warning_whichever_file_it_was_in(
+    user: Newcomer,
+) -> None:
+    user.write("adding.py", ADDING)
+    user.write("amounts.py", "STEP = 1.0")
+    user.run("adding.py")
+    user.write("use.py", STEP)
+    assert user.run("use.py") == "True 1.0\n" * 2
+    user.write("amounts.py", "STEP = 2.5")
+    done = user.attempt("use.py")
+    assert done.stdout == "True 2.5\n" * 2
+    assert (
+        done.stderr.count("Adding changed its spaces or hooks since then; its module is generated again") == 1
+    )
+    assert user.run("use.py") == "True 2.5\n" * 2
+
+
+@pytest.mark.usefixtures("registry")
+def test_hooks_stay_compiled_where_the_class_is_registered_without_a_word(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_generate", lambda source: pytest.fail("generated again"))
+    EnvManager.register_env(CartPole)
+    with envpool_wrap.make(task, "gym") as pool:
+        assert "compiled hooks" in repr(pool)
+
+
+@pytest.mark.usefixtures("registry")
+def test_hooks_are_compiled_for_a_class_registered_so_after_it_was_generated_interpreted(task: str) -> None:
+    CppWrapperGenerator.generate_envpool_wrap(CartPole, compiled=False)
+    EnvManager.register_env(CartPole, compiled=True)
+    with pytest.warns(UserWarning, match="generated again"), envpool_wrap.make(task, "gym") as pool:
+        assert "compiled hooks" in repr(pool)
 
 
 def test_a_wheel_holds_the_object_code_and_is_the_same_each_time(task: str, tmp_path: Path) -> None:

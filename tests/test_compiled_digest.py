@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from envpool_protocol.compiled.digest import digest
+from envpool_protocol.compiled.digest import code_digest, digest
+from envpool_protocol.random import Random
 
 PROGRAM = """
 import enum
@@ -57,13 +58,18 @@ def less(x):
 def digest_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """`digest_of(program, helper)`: of its class Env."""
 
-    def make(program: str = PROGRAM, helper: str = HELPER) -> str:
+    def make(
+        program: str = PROGRAM,
+        helper: str = HELPER,
+        of: Callable[[type], str] = digest,
+        file: str = "program.py",
+    ) -> str:
         module = type(sys)("helper_of_digest")
-        exec(compile(helper, "helper.py", "exec"), module.__dict__)
+        exec(compile(helper, "helper.py", "exec", dont_inherit=True), module.__dict__)
         monkeypatch.setitem(sys.modules, "helper_of_digest", module)
         names = {"__name__": "program"}
-        exec(compile(program, "program.py", "exec"), names)
-        return digest(names["Env"])  # type: ignore[arg-type]
+        exec(compile(program, file, "exec", dont_inherit=True), names)
+        return of(names["Env"])  # type: ignore[arg-type]
 
     return make
 
@@ -102,7 +108,8 @@ def test_the_same_text_has_the_same_digest_in_any_process(
 )
 def test_a_change_changes_the_digest(digest_of: Callable[..., str], change: tuple[str, str]) -> None:
     assert PROGRAM.count(change[0]) == 1
-    assert digest_of(PROGRAM.replace(*change)) != digest_of()
+    for of in (digest, code_digest):
+        assert digest_of(PROGRAM.replace(*change), of=of) != digest_of(of=of)
 
 
 @pytest.mark.parametrize("change", [("+ 2", "+ 3"), ("x - 1", "x - 2")])
@@ -138,6 +145,50 @@ def test_what_is_installed_counts_by_its_version(
 
     monkeypatch.setattr(gymnasium, "__version__", "99")
     assert digest_of(calls) != before
+
+
+PICKLING = """
+import sys, cloudpickle
+names = {"__name__": "__main__"}
+exec(compile(open("program.py").read(), "<cell>", "exec"), names)
+sys.stdout.buffer.write(cloudpickle.dumps(names["Env"]))
+"""
+UNPICKLING = """
+import sys, pickle
+from envpool_protocol.compiled.digest import code_digest
+print(code_digest(pickle.loads(sys.stdin.buffer.read())))
+"""
+
+
+def test_a_pickled_class_has_the_same_code(digest_of: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "helper_of_digest.py").write_text(HELPER)
+
+    def run(program: str, given: bytes = b"") -> bytes:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, cwd=tmp_path, input=given, capture_output=True, check=True).stdout
+
+    assert run(UNPICKLING, run(PICKLING)).decode().strip() == digest_of(of=code_digest)
+
+
+def test_names_of_the_fields_of_a_tuple_count(digest_of: Callable[..., str]) -> None:
+    one = PROGRAM.replace("Pair(1.0).right", "PAIR.right") + "PAIR = Pair(1.0, 2.0)"
+    two = one.replace("    left: float\n    right: float = 0.5", "    right: float\n    left: float = 0.5")
+    assert one != two and digest_of(one) != digest_of(two)
+
+
+def test_code_is_the_same_wherever_it_lies_and_whatever_is_installed(
+    digest_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = PROGRAM.replace('"t": np.int64', '"random": Random')
+    program = program.replace("LIMIT = 3", "from envpool_protocol.random import Random; LIMIT = 3")
+    before, whole = digest_of(program, of=code_digest), digest_of(program)
+    assert (digest_of(program, of=code_digest, file="other.py"), digest_of(program)) == (before, whole)
+    assert digest_of(program, file="other.py") != whole, "its name is in tracebacks"
+    monkeypatch.setattr(Random, "choice", lambda self, count: 0)
+    monkeypatch.setattr("envpool_protocol.compiled.digest._version", lambda tool: "99")
+    assert digest_of(program, of=code_digest) == before != digest_of(PROGRAM, of=code_digest)
+    assert digest_of(program) != whole
 
 
 def test_what_hooks_do_not_name_does_not_count(digest_of: Callable[..., str]) -> None:

@@ -102,6 +102,13 @@ def test_compiler_that_cannot_say_its_version_is_a_build_error(
         find_compiler()
 
 
+def test_version_need_not_be_in_the_encoding_of_the_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(program(tmp_path / "c++", r"printf 'caf\351 1.0\n'")))
+    assert find_compiler().version == "caf\ufffd 1.0"
+
+
 def test_version_is_asked_again_when_the_compiler_was_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

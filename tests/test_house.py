@@ -1,4 +1,4 @@
-"""docs/house.md names each source file once, and a file knows only those of its row and of rows beneath it."""
+"""docs/house.md names each source once, and a file knows only those of its row and of rows beneath it."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ class Relapsing(Drift):
         self.t = 0
         self.resets += 1
         if self.resets == 2 and not self.late:
-            raise ValueError("no second life")
+            raise ValueError("no second life", self.id)
 
     def _make_obs_envpool(self, out: Any) -> None:
         if self.resets == 2 and self.late:
@@ -234,6 +234,16 @@ def test_a_reset_that_raises_is_told_of_as_interpreted(home: Any, mode: str, lat
     assert told[0][0] == told[1][0]
     assert told[0][0][0][3] is None, "a reset has no action"
     assert_same(told[0][1:], told[1][1:])
+
+
+def test_each_of_many_that_raise_at_once_is_told_with_its_own_arguments(home: Any) -> None:
+    task = CppWrapperGenerator.generate_envpool_wrap(Relapsing, compiled=True).task_id
+    with envpool_wrap.make(task, "gym", num_envs=3000, num_threads=2) as pool:
+        pool.reset()
+        with pytest.raises(EnvError) as caught:
+            pool.reset()
+    told = [one.exception.args for one in caught.value.errors]
+    assert told == [("no second life", env) for env in range(3000)]
 
 
 def test_batches_whose_failures_cannot_be_told_are_not_kept(make: Any, monkeypatch: Any) -> None:

@@ -15,7 +15,7 @@ from envs import Counting
 
 import envpool_wrap
 from envpool_protocol import compiler, records
-from envpool_protocol.errors import UnknownEnvError
+from envpool_protocol.errors import BuildError, UnknownEnvError
 from envpool_protocol.records import Origin, Record
 from envpool_protocol.sources import source_of
 
@@ -190,6 +190,18 @@ def test_home_with_a_tilde_is_in_the_users_folder_not_one_named_tilde(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ENVPOOL_WRAP_HOME", "~/pools")
     assert records.home().parent == tmp_path / "pools"
+
+
+@pytest.mark.parametrize("asked", ["", "~nobody-of-that-name/pools"])
+def test_user_without_a_home_is_told_to_name_a_folder(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container's that runs under a number: neither HOME nor the list of users has one."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("ENVPOOL_WRAP_HOME", asked)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    for call in (records.task_ids, lambda: records.load("MyEnv_wrap")):
+        with pytest.raises(BuildError, match=r"no home folder is known .*set ENVPOOL_WRAP_HOME to a folder"):
+            call()
 
 
 def test_interpreters_of_different_abi_do_not_see_each_others_modules(

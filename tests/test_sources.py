@@ -244,6 +244,12 @@ def test_name_that_may_be_no_file_name_is_refused(name: Any) -> None:
         source_of(Counting, name)
 
 
+@pytest.mark.parametrize("name", ["a" * 181, "a-" * 40])
+def test_name_that_is_too_long_for_a_file_is_refused(name: str) -> None:
+    with pytest.raises(RegistrationError, match="too long for names of files; give a shorter one"):
+        source_of(Counting, name)
+
+
 def test_name_defaults_to_the_classs_and_its_task_id_ends_in_wrap() -> None:
     assert (source_of(Counting).name, source_of(Counting).task_id) == ("Counting", "Counting_wrap")
     assert source_of(Counting, "other").task_id == "other_wrap"

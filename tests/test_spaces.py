@@ -217,6 +217,7 @@ ERRORS = [
     (with_bounds(2, 1), ["obs:", "low <= high"]),
     (spaces.Discrete(10, start=2**63 - 5), ["obs:", "9223372036854775812", "do not fit int64"]),
     (spaces.Dict(x=spaces.MultiDiscrete([100], np.int8, start=[100])), ["obs.x:", "100..199", "fit int8"]),
+    (spaces.MultiDiscrete([2], np.uint64, start=[2**63 - 1]), ["obs:", "9223372036854775808", "fit int64"]),
 ]
 
 

@@ -15,6 +15,7 @@ import sysconfig
 import types
 from collections.abc import Iterable
 from importlib import metadata
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,21 @@ _NEVER_COMPILED = ("_render_envpool", "_close_envpool")
 
 
 def digest(cls: type) -> str:
-    """The hash for an env class."""
-    walk = _Walk(cls.__module__.partition(".")[0])
-    walk.note(*map(_version, _TOOLS), _package())
-    walk.visit(cls)
+    """The hash for an env class: of its code, where that lies, and what it is compiled with."""
+    walk = _walk(cls)
+    walk.note(*map(_version, _TOOLS), _package(), *sorted(walk.besides))
     return walk.hash.hexdigest()
+
+
+def code_digest(cls: type) -> str:
+    """The hash of its code alone: the same where other tools are installed, and for what was pickled."""
+    return _walk(cls).hash.hexdigest()
+
+
+def _walk(cls: type) -> _Walk:
+    walk = _Walk(cls.__module__.partition(".")[0])
+    walk.visit(cls)
+    return walk
 
 
 def _version(tool: str) -> str:
@@ -43,7 +54,11 @@ def _version(tool: str) -> str:
 
 @functools.cache
 def _package() -> str:
-    files = sorted(Path(__file__).parent.glob("*.*"))
+    here = Path(__file__).parent
+    files = [
+        *sorted(here.glob("*.*")),
+        *(here.parent / name for name in ("envpool_protocol.py", "random.py")),
+    ]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -52,6 +67,7 @@ class _Walk:
 
     def __init__(self, package: str) -> None:
         self.hash = hashlib.sha256()
+        self.besides: set[str] = set()  # the files of code, and what is installed, with its version
         self._package = package  # whose functions count wherever it is installed
         self._seen: dict[int, tuple[int, Any]] = {}  # an object is kept: its id is its own while it lives
         self._taken: set[tuple[int, int]] = (
@@ -86,6 +102,7 @@ class _Walk:
         elif isinstance(value, type):
             self._class(value)
         elif isinstance(value, tuple | list):
+            self.note(*getattr(value, "_fields", ()))
             self._all(value)
         elif isinstance(value, dict):
             self._all(value)
@@ -105,11 +122,11 @@ class _Walk:
             self.visit(value)
 
     def _class(self, cls: type) -> None:
-        self.note("class", cls.__qualname__)  # its module may be run, or imported, under several names
+        self.note("class", cls.__name__)  # where it is found depends on how it was run, imported or pickled
         for base in cls.__mro__:
             if self._is_foreign(base.__module__):
                 continue
-            for name, value in vars(base).items():
+            for name, value in sorted(vars(base).items(), key=itemgetter(0)):  # a pickle has another order
                 if name == DECLARATION:
                     self.visit(value)
                 elif name not in _NEVER_COMPILED and not name.startswith("__"):
@@ -117,7 +134,8 @@ class _Walk:
                     self.visit(value)
 
     def _code(self, code: types.CodeType) -> None:
-        self.note(code.co_name, Path(code.co_filename).name, code.co_firstlineno)
+        self.besides.add(Path(code.co_filename).name)
+        self.note(code.co_name, code.co_firstlineno)
         self.note(
             code.co_code, *map(str, code.co_lines()), code.co_argcount, code.co_kwonlyargcount, code.co_flags
         )
@@ -152,9 +170,10 @@ class _Walk:
         if top in (self._package, "__main__"):
             return False
         file = getattr(sys.modules.get(top), "__file__", None)
-        foreign = top in sys.stdlib_module_names or (file is not None and file.startswith(_installed()))
+        known = (*sys.stdlib_module_names, __name__.partition(".")[0])
+        foreign = top in known or (file is not None and file.startswith(_installed()))
         if foreign:
-            self.note(module, str(getattr(sys.modules.get(top), "__version__", "")))
+            self.besides.add(f"{module} {getattr(sys.modules.get(top), '__version__', '')}")
         return foreign
 
 

@@ -1,6 +1,6 @@
 """What machine code left behind when a hook raised, as the exception that the interpreter would have raised.
 
-Reads `Raised` of cpp_core/kernel_runtime.h; Numba is not needed.
+Reads `EnvpoolRaised` of cpp_core/kernel_abi.h; Numba is not needed.
 """
 
 from __future__ import annotations

@@ -78,7 +78,11 @@ def compiled_facts(source: Source) -> dict[str, Any]:
     if not declares(cls):
         raise ProtocolError(_what_to_add(source))
     dtype = state_dtype(cls)
-    return {"state_bytes": dtype.itemsize, "fields": list(dtype.names or ())}
+    return {
+        "state_bytes": dtype.itemsize,
+        "fields": list(dtype.names or ()),
+        "code": digest.code_digest(cls),
+    }
 
 
 def _what_to_add(source: Source) -> str:

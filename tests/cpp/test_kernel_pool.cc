@@ -224,7 +224,7 @@ TEST(failed_rows_are_zero_and_truncated_and_the_next_step_is_a_reset) {
       CHECK_EQ(static_cast<int32_t>(failure.env), row.env_id);
       CHECK_EQ(failure.hook, kFakeHook);
       CHECK_EQ(failure.elapsed_step, 1);
-      CHECK(failure.error == &driven.records[failure.env]);
+      CHECK_EQ(failure.raised.values[0], reinterpret_cast<int64_t>(&driven.records[failure.env]));
       CHECK(row.truncated && row.done && row.trunc && !row.terminated);
       CHECK_EQ(row.reward, 0.0F);
       CHECK_EQ(row.obs.seed + row.obs.t + row.obs.resets + row.info + row.final_obs.resets, 0);
