@@ -149,12 +149,13 @@ def pickled(factory: Any) -> bytes:
     """
     import cloudpickle
 
-    with contextlib.ExitStack() as by_value:
+    from envpool_wrap import by_value
+
+    with contextlib.ExitStack() as registered:
         for module in _imported_files(factory.source):
             cloudpickle.register_pickle_by_value(module)
-            by_value.callback(cloudpickle.unregister_pickle_by_value, module)
-        data: bytes = cloudpickle.dumps(factory)
-        return data
+            registered.callback(cloudpickle.unregister_pickle_by_value, module)
+        return by_value.dumps(factory)
 
 
 def _imported_files(source: Source) -> list[ModuleType]:

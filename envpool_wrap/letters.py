@@ -71,7 +71,6 @@ def _pickled(value: Any) -> bytes:
         data: bytes = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         if b"__main__" not in data:  # the receiver has another one
             return data
-    import cloudpickle
+    from envpool_wrap import by_value
 
-    data = cloudpickle.dumps(value)
-    return data
+    return by_value.dumps(value)
