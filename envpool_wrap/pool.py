@@ -278,6 +278,12 @@ class Pool:
     def __len__(self) -> int:
         return self._config.num_envs
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self._name}: a pool cannot be copied or pickled, since its envs and memory belong to this "
+            "process; send the arguments of make(), and make another one there"
+        )
+
     def __repr__(self) -> str:
         state = (
             "closed" if self._core.closed else f"backend={self._placement.backend} ({self._placement.why})"

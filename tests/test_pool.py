@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -116,3 +118,10 @@ def test_facts_of_a_pool_are_wrong(make: Any, backend: str) -> None:
     assert "GymPool(Counting_wrap, num_envs=3, batch_size=2" in repr(pool)
     pool.close()
     assert "closed" in repr(pool)
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_pool_that_is_sent_somewhere_is_told_of_a_part_of_it_only(make: Any, send: Any) -> None:
+    pool = make(Counting)
+    with pytest.raises(TypeError, match=r"Counting_wrap: a pool cannot be copied or pickled.* make another"):
+        send(pool)
