@@ -1,4 +1,4 @@
-"""docs/house.md names every source file once, and a file knows only those of its row and of rows beneath it."""
+"""docs/house.md names every source file once, and a file knows those of its row and of rows beneath."""
 
 from __future__ import annotations
 
