@@ -14,10 +14,11 @@ inline bool ok(PyObject* result) {
 
 // The functions below borrow `result`. It may be null, with the error set, which they pass on.
 
-// -1 with the error set; None is an error of a hook, whose author may have forgotten to return something.
+// -1 with the error set; for a hook, None and a function are errors: of an author who forgot to return
+// something, or to call it.
 inline int32_t truth(PyObject* result, const char* hook) {
-  if (hook == nullptr || result != Py_None) return PyObject_IsTrue(result);
-  PyErr_Format(host->spec_error, "%s must return a bool, found None", hook);
+  if (hook == nullptr || (result != Py_None && PyCallable_Check(result) == 0)) return PyObject_IsTrue(result);
+  PyErr_Format(host->spec_error, "%s must return a bool, found %.200R", hook, result);
   return -1;
 }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 
 import numpy as np
+
+from envpool_protocol.notices import notice
 
 
 class GlobalRandomWatch:
@@ -27,11 +28,9 @@ class GlobalRandomWatch:
         if len(self._drew) < 2 or self._told:
             return
         self._told = True
-        warnings.warn(
+        notice(
             f"envs {sorted(self._drew)} draw from NumPy's global generator (np.random), which all threads "
             "share: their numbers depend on the timing, and no seed repeats them. Give each env a generator "
             "of its own, such as `self.np_random = np.random.default_rng(seed)` in `_seed_envpool`, or use "
-            "backend='process'",
-            UserWarning,
-            stacklevel=2,
+            "backend='process'"
         )

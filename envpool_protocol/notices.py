@@ -14,9 +14,9 @@ _OURS = tuple(
 
 
 def notice(message: str) -> None:
-    """A UserWarning at the innermost line outside of this project."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and is_ours(frame):
+    """A UserWarning at the innermost line outside of this project; at `sys:1` where a worker has none."""
+    level, frame = 2, sys._getframe().f_back
+    while frame is not None and is_ours(frame):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, UserWarning, stacklevel=level)
 

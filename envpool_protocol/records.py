@@ -16,7 +16,6 @@ import importlib.machinery
 import json
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 from envpool_protocol import files
 from envpool_protocol.errors import BuildError
+from envpool_protocol.notices import notice
 
 FORMAT = 1
 # Not sysconfig's: what that says while another thread asks it for the first time is None.
@@ -145,7 +145,7 @@ def all_records() -> Iterator[Record]:
         try:
             record = read(path)
         except _UNREADABLE as error:
-            warnings.warn(f"{path} is not a readable record ({error}); ignored. Delete it.", stacklevel=3)
+            _ignore(path, error)
             continue
         if record.task_id not in seen:
             seen.add(record.task_id)
@@ -159,12 +159,16 @@ def load(task_id: str) -> Record | None:
     except FileNotFoundError:
         pass
     except _UNREADABLE as error:
-        warnings.warn(f"{_path(task_id)} is not a readable record ({error}); ignored", stacklevel=2)
+        _ignore(_path(task_id), error)
     try:
         return next((read_installed(path) for name, path in _installed() if name == task_id), None)
     except _UNREADABLE as error:
-        warnings.warn(f"the record of {task_id} in its wheel cannot be read ({error})", stacklevel=2)
+        notice(f"the record of {task_id} in its wheel cannot be read ({error})")
         return None
+
+
+def _ignore(path: Path, error: Exception) -> None:
+    notice(f"{path} is not a readable record ({error}); ignored. Delete it.")
 
 
 def _installed() -> Iterator[tuple[str, Path]]:

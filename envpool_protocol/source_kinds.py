@@ -58,7 +58,7 @@ class Source:
         """How many envs there are, or None: as many as one likes."""
         return None
 
-    def make(self, envid: int, **kwargs: Any) -> Any:
+    def make(self, envid: int, /, **kwargs: Any) -> Any:
         """Env number `envid`; `kwargs` win over the registered ones."""
         raise NotImplementedError
 
@@ -96,7 +96,7 @@ class Source:
 class HookClass(Source):
     """A class that follows `EnvPoolProtocol`."""
 
-    def make(self, envid: int, **kwargs: Any) -> Any:
+    def make(self, envid: int, /, **kwargs: Any) -> Any:
         return self.target(envid, **{**self.kwargs, **kwargs})
 
     def call(self, envid: int) -> str:
@@ -114,7 +114,7 @@ class HookClass(Source):
 class EnvClass(Source):
     """A class of gymnasium, old gym or dm_env."""
 
-    def make(self, envid: int, **kwargs: Any) -> Any:
+    def make(self, envid: int, /, **kwargs: Any) -> Any:
         return self.target(**{**self.kwargs, **kwargs})
 
     def call(self, envid: int) -> str:
@@ -132,7 +132,7 @@ class Factory(Source):
     def place(self) -> str:
         return f"{getattr(self.target, '__module__', '')}.{self.label}"
 
-    def make(self, envid: int, **kwargs: Any) -> Any:
+    def make(self, envid: int, /, **kwargs: Any) -> Any:
         return self.target(envid, **{**self.kwargs, **kwargs})
 
     def call(self, envid: int) -> str:
@@ -150,7 +150,7 @@ class GymnasiumId(Source):
     def place(self) -> str:
         return f"gymnasium's {self.label}"
 
-    def make(self, envid: int, **kwargs: Any) -> Any:
+    def make(self, envid: int, /, **kwargs: Any) -> Any:
         import gymnasium
 
         return gymnasium.make(self.target, **{"disable_env_checker": True, **self.kwargs, **kwargs})
@@ -192,7 +192,7 @@ class Instances(Source):
     def num_envs(self) -> int:
         return len(self.target)
 
-    def make(self, envid: int, **kwargs: Any) -> Any:
+    def make(self, envid: int, /, **kwargs: Any) -> Any:
         return self.target[envid]
 
     def call(self, envid: int) -> str:
@@ -225,7 +225,7 @@ class Thunks(Source):
     def num_envs(self) -> int:
         return len(self.target)
 
-    def make(self, envid: int, **kwargs: Any) -> Any:
+    def make(self, envid: int, /, **kwargs: Any) -> Any:
         return self.target[envid]()
 
     def call(self, envid: int) -> str:

@@ -236,10 +236,11 @@ def _env_kwargs(config: PoolConfig) -> Callable[[int], Mapping[str, Any]]:
         return lambda env_id: given
     if callable(given):
         return lambda env_id: _as_arguments(given(env_id), env_id)
-    if isinstance(given, Sequence) and not isinstance(given, str) and len(given) == config.num_envs:
+    is_list = isinstance(given, Sequence) and not isinstance(given, str)
+    if is_list and len(given) == config.num_envs:
         each = [_as_arguments(one, env_id) for env_id, one in enumerate(given)]
         return lambda env_id: each[env_id]
-    size = f"a list of {len(given)}" if isinstance(given, Sequence) else repr(given)
+    size = f"a list of {len(given)}" if is_list else repr(given)
     expected = f"a dict for all, a list of {config.num_envs} dicts, or f(env_id) -> dict"
     raise ConfigError(f"env_kwargs is {size}; expected {expected}")
 

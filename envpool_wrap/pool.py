@@ -250,9 +250,6 @@ class Pool:
     def __exit__(self, *exc_info: Any) -> None:
         self.close()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self} cannot be pickled or copied: its envs are in its workers; make another pool")
-
     def stats(self) -> dict[str, Any]:
         """What the pool counted: see `envpool_wrap.stats.readable`."""
         lifetime = time.monotonic() - self._made
@@ -280,6 +277,12 @@ class Pool:
 
     def __len__(self) -> int:
         return self._config.num_envs
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self._name}: a pool cannot be copied or pickled, since its envs and memory belong to this "
+            "process; send the arguments of make(), and make another one there"
+        )
 
     def __repr__(self) -> str:
         state = (

@@ -96,7 +96,7 @@ class Processes:
             pipe = pipes.enter_context(open(ready, "rb", buffering=0))
             os.write(orders_fd, data)
             process = subprocess.Popen(
-                [sys.executable, "-P", str(_WORKER), str(orders_fd), str(child_ready)],
+                [sys.executable, *_own_flags(), "-P", str(_WORKER), str(orders_fd), str(child_ready)],
                 pass_fds=[orders_fd, child_ready, *self._files, self._outboxes[queue]],
                 env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
                 stdin=subprocess.DEVNULL,
@@ -185,6 +185,12 @@ class _Child:
                 self._process.wait()
         self._pidfd.close()
         return self._process.returncode
+
+
+def _own_flags() -> list[str]:
+    """This interpreter's options, such as `-O` and `-W error`, which its envs expect elsewhere, too."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return flags
 
 
 def ending(code: int) -> str:

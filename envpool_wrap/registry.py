@@ -67,6 +67,7 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
         BuildError: the env's module had to be generated again and could not be, or is damaged.
     """
     refuse_pools("make()")
+    _check_task_id(task_id)
     if task_id in MAKERS:
         return MAKERS[task_id](env_type, config)
     face, settings = face_of(env_type), PoolConfig.of(config)
@@ -76,13 +77,18 @@ def make(task_id: str, env_type: str, **config: Any) -> Any:
     return face(found.source, found.description, found.module, settings)
 
 
+def _check_task_id(task_id: Any) -> None:
+    if not isinstance(task_id, str):
+        raise UnknownEnvError(unknown_message(task_id))
+
+
 def face_of(env_type: str, faces: Mapping[str, tuple[str, str]] = FACES) -> Any:
     """The class of the face.
 
     Raises:
         ConfigError: there is none of that name.
     """
-    if env_type not in faces:
+    if not isinstance(env_type, str) or env_type not in faces:
         raise ConfigError(
             f"env_type={env_type!r}: expected one of {', '.join(faces)}.{nearest(env_type, faces)}"
         )
@@ -146,6 +152,7 @@ def make_spec(task_id: str, **config: Any) -> Any:
 
 def register(env: Any, name: str | None = None, **kwargs: Any) -> str:
     """Register an env, generate its module, and return its task id."""
+    origins.refuse_while_importing("register()")
     source = EnvManager.add(source_of(env, name, kwargs))
     return CppWrapperGenerator.generate_envpool_wrap(source.task_id).task_id
 
@@ -179,6 +186,7 @@ def _known(task_id: str) -> tuple[records.Record | None, Source | None]:
     Raises:
         UnknownEnvError, RegistrationError: see `make`.
     """
+    _check_task_id(task_id)
     if task_id in MAKERS:
         raise RegistrationError(f"{task_id!r} has no module: it is a simulator, which only make() can make")
     record, source = records.load(task_id), EnvManager.find(task_id)

@@ -159,7 +159,7 @@ def test_a_seed_list_of_the_wrong_length_builds_the_pool(make: Any) -> None:
         ([{}], "env_kwargs is a list of 1; expected"),
         ([{}] * 3, "env_kwargs is a list of 3; expected"),
         (3, "env_kwargs is 3"),
-        ("ab", "env_kwargs is a list of 2"),
+        ("ab", "env_kwargs is 'ab'; expected"),
         ([{}, None], "env_kwargs of env 1 is None; expected a dict"),
     ],
 )

@@ -82,11 +82,16 @@ def test_an_exception_in_a_reset_loses_its_facts_or_other_rows(make: Any, backen
 
 
 @pytest.mark.parametrize("hook", ["_done_envpool", "_truncated_envpool"])
-def test_a_flag_without_a_return_is_taken_for_false(hook: str) -> None:
-    forgets = type("Forgets", (Counting,), {hook: lambda self: None})
+@pytest.mark.parametrize(
+    ("returns", "found"),
+    [(lambda self: None, "None"), (lambda self: self._is_over, "<bound method ")],
+    ids=["nothing", "a method that is not called"],
+)
+def test_a_flag_that_is_none_is_taken_for_one(hook: str, returns: Any, found: str) -> None:
+    forgets = type("Forgets", (Counting,), {hook: returns, "_is_over": lambda self: False})
     with envpool_wrap.from_env_fns([lambda: forgets(0)], "gym", backend="inline") as pool:
         pool.reset()
-        with pytest.raises(EnvError, match=f"{hook} must return a bool, found None") as caught:
+        with pytest.raises(EnvError, match=f"{hook} must return a bool, found {found}") as caught:
             pool.step(pool.action_space.sample()[None])
         assert caught.value.hook == hook and isinstance(caught.value.__cause__, SpecError)
 

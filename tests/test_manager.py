@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from envs import Counting
@@ -97,9 +98,13 @@ class TestRegistering:
             with pytest.raises(UnknownEnvError, match=r"register\('Acrobot-v1'\)"):
                 envpool_wrap.make(task_id, "gym")
 
-    def test_make_of_a_class_is_told_what_a_task_id_is(self) -> None:
-        with pytest.raises(UnknownEnvError, match=r"Counting'> is no task id; give the str that .*register"):
-            envpool_wrap.make(Counting, "gym")  # type: ignore[arg-type]
+    @pytest.mark.parametrize("given", [Counting, [Counting]])
+    @pytest.mark.parametrize("use", [envpool_wrap.make_gym, envpool_wrap.make_spec])
+    def test_make_of_a_class_is_told_what_a_task_id_is(self, use: Any, given: Any) -> None:
+        with pytest.raises(
+            UnknownEnvError, match=r"Counting'>\]? is no task id; give the str that .*register"
+        ):
+            use(given)
 
     def test_source_of_a_class_registers_it_and_keeps_a_name_it_has(self) -> None:
         env = another("Fresh")

@@ -51,6 +51,17 @@ def test_a_cast_is_told_at_the_line_that_stepped() -> None:
     assert caught[0].filename == __file__
 
 
+def test_a_cast_on_a_worker_of_its_own_is_told_at_a_line_of_the_packages() -> None:
+    wide = type("Wide", (Counting,), {"_make_obs_envpool": lambda self: np.zeros(3, np.longdouble)})
+    fns = [lambda: wide(0)] * 2
+    with (
+        envpool_wrap.from_env_fns(fns, "gym", backend="thread", caller_steps=False) as pool,
+        pytest.warns(UserWarning, match="obs: an env returned dtype (longdouble|float128)") as caught,
+    ):
+        pool.reset()
+    assert caught[0].filename == "sys"
+
+
 def test_what_follows_the_last_frame_of_ours_is_kept() -> None:
     class Broken(Counting):
         def __init__(self, envid: int) -> None:

@@ -172,12 +172,21 @@ def test_callers_own_modules_stay_first_on_the_path(user: Newcomer) -> None:
 UNGUARDED = "CppWrapperGenerator.generate_envpool_wrap(MyEnv)"
 
 
-def test_script_without_the_guard_gets_a_clear_error_and_does_not_run_itself_for_ever(user: Newcomer) -> None:
-    user.write("my_env.py", "open('runs', 'a').write('x')", MY_ENV, UNGUARDED)
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (UNGUARDED, "generate_envpool_wrap()"),
+        ("import envpool_wrap; envpool_wrap.register(MyEnv)", "register()"),
+    ],
+)
+def test_script_without_the_guard_gets_a_clear_error_and_does_not_run_itself_for_ever(
+    user: Newcomer, call: str, told: str
+) -> None:
+    user.write("my_env.py", "open('runs', 'a').write('x')", MY_ENV, call)
     user.run("my_env.py")
     error = user.fail(user.write("use.py", MAKE))
     last = error.strip().splitlines()[-1]
-    assert "RegistrationError: generate_envpool_wrap() was reached while" in last
+    assert f"RegistrationError: {told} was reached while" in last
     assert str(user.folder / "my_env.py") in last and 'put it under `if __name__ == "__main__":`' in last
     assert (user.folder / "runs").read_text() == "xx"
 

@@ -111,10 +111,11 @@ BROKEN = {
 def test_file_that_is_no_record_is_skipped_with_a_warning_that_names_it(content: bytes, folder: Path) -> None:
     records.save(record())
     (folder / "Broken_wrap.json").write_bytes(content)
-    with pytest.warns(UserWarning, match=r"Broken_wrap\.json is not a readable record"):
+    with pytest.warns(UserWarning, match=r"Broken_wrap\.json is not a readable record") as listed:
         assert envpool_wrap.list_all_envs() == ["Counting_wrap"]
-    with pytest.warns(UserWarning, match=r"Broken_wrap\.json is not a readable record"):
+    with pytest.warns(UserWarning, match=r"Broken_wrap\.json is not a readable record") as loaded:
         assert records.load("Broken_wrap") is None
+    assert {warning.filename for warning in (*listed, *loaded)} == {__file__}
 
 
 def test_record_that_the_broken_ones_are_made_from_is_a_good_one(folder: Path) -> None:

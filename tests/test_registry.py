@@ -46,9 +46,13 @@ def test_an_env_type_gives_another_face(task_id: Any, env_type: str, short: Any,
         assert type(pool) is face
 
 
-def test_an_unknown_env_type_is_taken(task_id: Any) -> None:
-    with pytest.raises(ConfigError, match=r"env_type='gymnasum'.*Nearest: 'gymnasium'"):
-        envpool_wrap.make(task_id(envs.Counting), "gymnasum")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("gymnasum", r"env_type='gymnasum'.*Nearest: 'gymnasium'"), (["gym"], r"env_type=\['gym'\]: expected")],
+)
+def test_an_unknown_env_type_is_taken(task_id: Any, given: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        envpool_wrap.make(task_id(envs.Counting), given)
 
 
 def test_a_misspelt_task_id_is_not_corrected(task_id: Any) -> None:

@@ -588,3 +588,12 @@ def test_list_of_envs_is_taken_as_it_is() -> None:
 def test_list_that_is_not_one_of_envs_is_refused(envs: Any, kwargs: Any, message: str) -> None:
     with pytest.raises(RegistrationError, match=message):
         source_of(envs, kwargs=kwargs)
+
+
+def test_an_argument_of_the_env_that_is_called_envid_is_taken_for_ours() -> None:
+    def numbered(envid: int = 0) -> Any:
+        return type("Numbered", (Echo,), {"number": envid})()
+
+    assert EnvClass(numbered, "Numbered", {}).make(3, envid=7).number == 7
+    with pytest.raises(TypeError, match=r"Counting\.__init__\(\) got multiple values for argument 'envid'"):
+        HookClass(Counting, "Counting", {}).make(3, envid=7)

@@ -149,6 +149,21 @@ def test_worker_has_the_folder_and_the_path_of_the_caller(user: Newcomer) -> Non
     assert user.run("my_env.py").endswith("made 21.0 process\n")
 
 
+def test_worker_runs_without_the_options_of_the_callers_python(user: Newcomer) -> None:
+    script = """
+    import sys
+    import gymnasium
+    import envpool_wrap
+    class Told(gymnasium.Wrapper):
+        def options(self): return sys.flags.optimize, sys.flags.utf8_mode, sys.warnoptions
+    env_fns = [lambda: Told(gymnasium.make("CartPole-v1"))]
+    with envpool_wrap.from_env_fns(env_fns, backend="process") as pool:
+        print(*pool.call("options"))
+    """
+    told = user.run("-O", "-X", "utf8", "-W", "ignore::UserWarning", user.write("use.py", script))
+    assert told == "(1, 1, ['ignore::UserWarning'])\n"
+
+
 # Arguments of the constructor
 
 

@@ -11,7 +11,6 @@ out of time. Nothing here imports torch before Isaac Gym, which would refuse to 
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envpool_protocol.errors import ConfigError, SpecError
+from envpool_protocol.notices import notice
 from envpool_protocol.spaces import space_description, space_from_description
 from envpool_wrap.batched.pool import BatchedPool
 
@@ -89,10 +89,9 @@ class IsaacGymVectorEnv(VectorEnv):
     def _time_outs(self, info: Mapping[str, Any], ended: Any) -> Any:
         if "time_outs" in info:
             return info["time_outs"] != 0
-        warnings.warn(
+        notice(
             f"{type(self.task).__name__} has no extras['time_outs']: episodes that ran out of time are taken "
-            "for terminated ones",
-            stacklevel=2,
+            "for terminated ones"
         )
         return ended & ~ended
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from gymnasium import spaces
 
 import envpool_wrap
 from envpool_protocol.errors import ConfigError, SpecError
+from envpool_protocol.notices import notice
 from envpool_wrap import access
 from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
@@ -144,9 +144,7 @@ class SB3VecEnv(VecEnv):  # type: ignore[misc]
     def get_images(self) -> list[Any]:
         """One frame per env, uint8 of shape (height, width, 3)."""
         if self.render_mode != "rgb_array":
-            warnings.warn(
-                f"render_mode is {self.render_mode!r}; images need 'rgb_array', given to make()", stacklevel=2
-            )
+            notice(f"render_mode is {self.render_mode!r}; images need 'rgb_array', given to make()")
             return [None] * self.num_envs
         return self._ask(access.Render(), None)
 
