@@ -310,6 +310,31 @@ def test_envs_that_were_idle_when_their_actor_died_are_told_of_once(ray_pool: An
     assert pool.step([0, 0], [3, 2])[0].tolist() == [[3, 0], [2, 1]]
 
 
+@both_lanes
+def test_an_actor_that_dies_before_its_first_question_is_waited_for(
+    ray_pool: Any, lane: str, monkeypatch: pytest.MonkeyPatch, local_ray: Any
+) -> None:
+    pool = ray_pool()
+    pool.reset()
+    os.kill(pids(pool)[0], signal.SIGKILL)
+    with pytest.raises(WorkerDied):
+        pool.step(ACTIONS)
+    open_lane = lanes.lane_to
+
+    def lane_to_a_dead(actor: Any, *rest: Any) -> Any:
+        pid = local_ray.get(actor.__ray_call__.remote(lambda host: os.getpid()))
+        opened = open_lane(actor, *rest)
+        os.kill(pid, signal.SIGKILL)
+        assert gone(pid)
+        return opened
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lanes, "lane_to", lane_to_a_dead)
+        with pytest.raises(PoolError, match=r"worker 0 \(envs 0 to 1\) could not start: the actor"):
+            pool.step(ACTIONS)
+    assert pool.step(ACTIONS)[0][:, 1].tolist() == [0, 0, 2, 2, 2, 2]
+
+
 def test_a_reset_of_a_dead_actors_envs_is_no_error(ray_pool: Any) -> None:
     pool = ray_pool()
     pool.reset()

@@ -139,7 +139,9 @@ class Crew:
         worker.open(self._actions, self._states)
         self._at[worker.lane.fileno()] = worker
         self._poll.register(worker.lane.fileno(), select.POLLIN)
-        self.ask({worker: ("view", self._view)})
+        (answer,) = self.ask({worker: ("view", self._view)}).values()
+        if isinstance(answer, ActorGone):
+            raise PoolError(f"{worker} could not start: {answer}") from answer
 
     def _receive(self, worker: Worker) -> None:
         try:
