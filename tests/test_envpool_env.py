@@ -18,7 +18,15 @@ from envs import Counting, Faulty, Gated, Pole, Telling
 from gymnasium import spaces
 from plain_envs import ECHOED, Echo
 
-from envpool_protocol.errors import ActionError, ConfigError, EnvError, PoolClosedError, SpecError
+from envpool_protocol.errors import (
+    ActionError,
+    ConfigError,
+    EnvError,
+    PendingCallError,
+    PoolClosedError,
+    PoolTimeout,
+    SpecError,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -428,6 +436,22 @@ def test_an_env_that_is_built_again_ends_no_episode(env: Any) -> None:
     rollout = made.rollout(5, break_when_any_done=False)
     assert rollout["next", "truncated"][1].flatten().tolist() == [False, True, False, True, False]
     assert rollout["observation"][1, :, 1].tolist() == [0, 1, 0, 1, 0]
+
+
+def test_a_timeout_leaves_nothing_but_a_new_env(env: Any) -> None:
+    import torch
+
+    Gated.shut(0)
+    made = env(Gated, backend="thread", caller_steps=False, timeout=0.2)
+    root = made.rand_action(made.reset())
+    with pytest.raises(PoolTimeout):
+        made.step(root)
+    some = root.set("_reset", torch.tensor([[False], [True], [False]]))
+    with pytest.raises(PendingCallError):
+        made.reset(some)  # of the others, a step would be lost
+    Gated.open(0)
+    assert made.reset()["observation"][:, 1].tolist() == [0, 0, 0]
+    assert made.rand_step()["next", "observation"][:, 1].tolist() == [1, 1, 1]
 
 
 def test_close_leaves_the_pool_open(env: Any, journal: Any) -> None:

@@ -9,7 +9,6 @@ The calls are rlstructures'; docs/coming_from/rlstructures.md says where their r
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +18,6 @@ from envpool_protocol.errors import (
     ActionError,
     ConfigError,
     EnvError,
-    NothingPendingError,
     WorkerDied,
 )
 from envpool_protocol.sources import listed
@@ -28,6 +26,7 @@ from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
 from envpool_wrap.integrations.closing import closed_on_error
 from envpool_wrap.integrations.columns import action_column, columns_of
+from envpool_wrap.integrations.pending import drop_pending
 
 with needs("rlstructures"):
     import torch
@@ -98,7 +97,7 @@ class VecEnv:
             EnvError, WorkerDied: an env raised; `.result` has what was to be returned.
         """
         options = None if env_info is None else self._options(env_info)
-        self._drop_pending()
+        drop_pending(self.pool)
         try:
             first = self.pool.reset(options=options)
         except (EnvError, WorkerDied) as error:
@@ -261,13 +260,6 @@ class VecEnv:
 
     def _moved(self, array: Any) -> Any:
         return torch.from_numpy(array).to(self._device)
-
-    def _drop_pending(self) -> None:
-        """Receive a step that nobody waits for any more, after a timeout or Ctrl-C."""
-        with contextlib.suppress(NothingPendingError):
-            while True:
-                with contextlib.suppress(EnvError, WorkerDied):
-                    self.pool.recv()
 
 
 class GymEnv(VecEnv):

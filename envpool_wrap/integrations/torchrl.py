@@ -16,6 +16,7 @@ from envpool_wrap import registry
 from envpool_wrap.config import seeds_of
 from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
+from envpool_wrap.integrations.pending import drop_pending
 from envpool_wrap.integrations.tensors import Branch, Leaf, tensors
 
 with needs("torchrl"):
@@ -68,8 +69,13 @@ class EnvPoolEnv(EnvBase):  # type: ignore[misc]
         self._now = self.fake_tensordict()["next"]  # a row per env: what it told last
 
     def _reset(self, tensordict: Any, *, options: Any = None) -> Any:
-        """Reset all envs, or those of the mask `_reset`. `options` as for the pool's `reset`."""
+        """Reset all envs, or those of the mask `_reset`. `options` as for the pool's `reset`.
+
+        A step that was left behind by a timeout or Ctrl-C is dropped when all are reset.
+        """
         ids = self._ids(tensordict, "_reset")
+        if ids is None:
+            drop_pending(self.pool)
         due = self.pool.all_env_ids if ids is None else ids
         if len(due) > 0:
             seeds = {env: self._seeds.pop(env) for env in due.tolist() if env in self._seeds}
