@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -333,6 +334,32 @@ def test_an_actor_that_dies_before_its_first_question_is_waited_for(
         with pytest.raises(PoolError, match=r"worker 0 \(envs 0 to 1\) could not start: the actor"):
             pool.step(ACTIONS)
     assert pool.step(ACTIONS)[0][:, 1].tolist() == [0, 0, 2, 2, 2, 2]
+
+
+def test_an_actor_that_dies_while_another_is_replaced_is_waited_for(
+    ray_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = ray_pool()
+    pool.reset()
+    pool.step(ACTIONS)
+    first, second, _ = pids(pool)
+    os.kill(first, signal.SIGKILL)
+    with pytest.raises(WorkerDied):
+        pool.step(ACTIONS)  # which ends the episode of env 2, and not that of env 3
+    open_lane, victims = lanes.lane_to, [second]
+
+    def lane_beside_a_death(*args: Any) -> Any:
+        while victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+            select.select([pool._workers[1].lane], [], [])  # until it can be seen that nobody answers
+        return open_lane(*args)
+
+    monkeypatch.setattr(lanes, "lane_to", lane_beside_a_death)
+    with pytest.raises(WorkerDied, match="env 3: the actor of worker 1") as caught:
+        pool.step(ACTIONS)
+    assert [one.env_id for one in caught.value.errors] == [3]
+    assert caught.value.result[0].tolist() == [[0, 0], [1, 0], [2, 0], [0, 0], [4, 0], [5, 3]]
+    assert pool.step(ACTIONS)[0][:, 1].tolist() == [1, 1, 1, 0, 1, 0]
 
 
 def test_a_reset_of_a_dead_actors_envs_is_no_error(ray_pool: Any) -> None:
