@@ -102,6 +102,8 @@ def test_get_shares_unless_it_is_to_clone(three: Any) -> None:
         (np.array([False, False, True]), [2]),
         (1, [1]),
         (-1, [2]),
+        (np.int64(1), [1]),
+        (torch.tensor(2), [2]),
         ([], []),
     ],
 )
@@ -121,6 +123,8 @@ def test_index_out_of_range_is_an_error(three: Any) -> None:
 def test_slice_has_rows_also_when_it_is_one(three: Any) -> None:
     assert three.slice(1, 3)["n"].tolist() == [1, 2]
     assert three.slice(1)["x"].shape == (1, 2) and three.slice(1).n_elems() == 1
+    for row in torch.tensor([1]):
+        assert three.slice(row).n_elems() == 1
     assert three.slice(2, 2).n_elems() == 0 and list(three.slice(2, 2).keys()) == ["x", "n"]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from elegantrl_envs import Film, Lengths, OldLengths, Trouble
-from envs import Counting, Journal, Pole
+from envs import Counting, Gated, Journal, Pole
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from simulators import lists
@@ -27,6 +27,7 @@ from envpool_protocol.errors import (
     ConfigError,
     EnvError,
     PoolClosedError,
+    PoolTimeout,
     ProtocolError,
     SpecError,
     UnknownEnvError,
@@ -374,6 +375,18 @@ def test_a_worker_that_dies(build: Any) -> None:
     assert truncate[3] and state[0].tolist() == [7, 0, 4, 1]
     env.reset()
     assert env.step(torch.zeros(4, 1))[0].shape == (4, 4)
+
+
+def test_a_timeout_leaves_nothing_but_a_new_env(make: Any) -> None:
+    Gated.shut(0)
+    config = {"autoreset_mode": "same_step", "backend": "thread", "caller_steps": False, "timeout": 0.2}
+    env = ElegantRLVecEnv(make(Gated, num_envs=2, **config))
+    env.reset()
+    with pytest.raises(PoolTimeout):
+        env.step(torch.zeros(2, dtype=torch.int64))
+    Gated.open(0)
+    assert env.reset()[0].tolist() == [[0, 0], [1, 0]]
+    assert env.step(torch.zeros(2, dtype=torch.int64))[0].tolist() == [[0, 1], [1, 1]]
 
 
 def test_one_env_that_raises(build: Any) -> None:

@@ -18,7 +18,15 @@ from envs import Counting, Faulty, Gated, Pole, Telling
 from gymnasium import spaces
 from plain_envs import ECHOED, Echo
 
-from envpool_protocol.errors import ActionError, ConfigError, EnvError, PoolClosedError, SpecError
+from envpool_protocol.errors import (
+    ActionError,
+    ConfigError,
+    EnvError,
+    PendingCallError,
+    PoolClosedError,
+    PoolTimeout,
+    SpecError,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -260,6 +268,19 @@ def test_a_seed_reaches_only_the_envs_of_the_next_reset(env: Any) -> None:
     assert [seeds[1:] for seeds in made.pool.get_attr("seeds")] == [[10], [11], [12]]
 
 
+def test_a_reset_that_is_refused_takes_the_seed_with_it(env: Any) -> None:
+    made = env(Counting)
+    made.set_seed(7)
+    with pytest.raises(ActionError, match="takes no options"):
+        made.reset(options={"level": 4})
+    made.pool.reset = lambda ids, seed, options: seeds.append(seed) or reset(ids, seed=seed, options=options)
+    seeds: list[Any] = []
+    reset = type(made.pool).reset.__get__(made.pool)
+    made.reset()
+    made.reset()
+    assert seeds == [{0: 7, 1: 8, 2: 9}, None]
+
+
 # Tensors
 
 
@@ -430,6 +451,22 @@ def test_an_env_that_is_built_again_ends_no_episode(env: Any) -> None:
     assert rollout["observation"][1, :, 1].tolist() == [0, 1, 0, 1, 0]
 
 
+def test_a_timeout_leaves_nothing_but_a_new_env(env: Any) -> None:
+    import torch
+
+    Gated.shut(0)
+    made = env(Gated, backend="thread", caller_steps=False, timeout=0.2)
+    root = made.rand_action(made.reset())
+    with pytest.raises(PoolTimeout):
+        made.step(root)
+    some = root.set("_reset", torch.tensor([[False], [True], [False]]))
+    with pytest.raises(PendingCallError):
+        made.reset(some)  # of the others, a step would be lost
+    Gated.open(0)
+    assert made.reset()["observation"][:, 1].tolist() == [0, 0, 0]
+    assert made.rand_step()["next", "observation"][:, 1].tolist() == [1, 1, 1]
+
+
 def test_close_leaves_the_pool_open(env: Any, journal: Any) -> None:
     made = env(Counting, env_kwargs={"closes": journal})
     assert not made.is_closed
@@ -461,11 +498,15 @@ def test_an_action_that_does_not_fit_is_sent(env: Any) -> None:
         ({"autoreset_mode": "next_step"}, "autoreset_mode='next_step': torchrl resets envs itself"),
         ({"infos": "list"}, "infos='list' .* infos='auto' or 'none'"),
         ({"num_env": 2}, "Nearest: 'num_envs'"),
+        ({"device": "gpu"}, "device='gpu': .*gpu"),
     ],
 )
-def test_a_setting_that_does_not_go_is_taken(config: dict[str, Any], message: str, env: Any) -> None:
-    with pytest.raises(ConfigError, match=message):
-        env(Counting, **config)
+def test_a_setting_that_does_not_go_is_taken_or_leaves_a_pool_open(
+    config: dict[str, Any], message: str, env: Any, journal: Any
+) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        env(Counting, env_kwargs={"closes": journal}, **config)
+    assert len(journal.ids) == (0 if "num_env" in config else NUM_ENVS) and raised.tb  # which holds the pool
 
 
 def test_something_else_than_a_fitting_pool_is_taken(make_env: Any, make: Any, monkeypatch: Any) -> None:

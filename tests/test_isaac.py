@@ -16,6 +16,7 @@ from envpool_wrap.integrations.batched import BatchedPool
 from envpool_wrap.integrations.isaac import IsaacOneEnv, IsaacVecEnv, PreprocessIsaacVecEnv, from_isaac_gym
 
 needs_torch = pytest.mark.integration
+tasks: list[FakeVecTask] = []  # that the stand-in made
 
 
 # ---- without Isaac Gym ----
@@ -140,7 +141,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def make(*, num_envs: int, **settings: Any) -> FakeVecTask:
         calls.append({"num_envs": num_envs, **settings})
-        return FakeVecTask(num_envs)
+        tasks.append(FakeVecTask(num_envs))
+        return tasks[-1]
 
     monkeypatch.setitem(sys.modules, "isaacgym", ModuleType("isaacgym"))
     stand_in = ModuleType("isaacgymenvs")
@@ -174,6 +176,10 @@ def test_a_task_that_is_not_as_expected_is_taken(made: list[dict[str, Any]]) -> 
         (name,) = expected
         with pytest.raises(SpecError, match=f"Ant: {name} is .* and {expected[name]} was expected"):
             IsaacVecEnv("Ant", **expected)
+        assert tasks[-1].closed
+    with pytest.raises(ConfigError, match="copy=2"):
+        IsaacVecEnv("Ant", copy=2)  # type: ignore[arg-type]
+    assert tasks[-1].closed, "there can be one simulator in a process"
 
 
 @needs_torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -308,6 +309,57 @@ def test_envs_that_were_idle_when_their_actor_died_are_told_of_once(ray_pool: An
     assert info["env_id"].tolist() == [3, 1, 2]
     assert obs.tolist() == [[0, 0], [1, 2], [2, 0]]
     assert pool.step([0, 0], [3, 2])[0].tolist() == [[3, 0], [2, 1]]
+
+
+@both_lanes
+def test_an_actor_that_dies_before_its_first_question_is_waited_for(
+    ray_pool: Any, lane: str, monkeypatch: pytest.MonkeyPatch, local_ray: Any
+) -> None:
+    pool = ray_pool()
+    pool.reset()
+    os.kill(pids(pool)[0], signal.SIGKILL)
+    with pytest.raises(WorkerDied):
+        pool.step(ACTIONS)
+    open_lane = lanes.lane_to
+
+    def lane_to_a_dead(actor: Any, *rest: Any) -> Any:
+        pid = local_ray.get(actor.__ray_call__.remote(lambda host: os.getpid()))
+        opened = open_lane(actor, *rest)
+        os.kill(pid, signal.SIGKILL)
+        assert gone(pid)
+        return opened
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lanes, "lane_to", lane_to_a_dead)
+        with pytest.raises(PoolError, match=r"worker 0 \(envs 0 to 1\) could not start: the actor"):
+            pool.step(ACTIONS)
+    assert pool.step(ACTIONS)[0][:, 1].tolist() == [0, 0, 2, 2, 2, 2]
+
+
+def test_an_actor_that_dies_while_another_is_replaced_is_waited_for(
+    ray_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = ray_pool()
+    pool.reset()
+    pool.step(ACTIONS)
+    first, second, _ = pids(pool)
+    os.kill(first, signal.SIGKILL)
+    with pytest.raises(WorkerDied):
+        pool.step(ACTIONS)  # which ends the episode of env 2, and not that of env 3
+    open_lane, victims = lanes.lane_to, [second]
+
+    def lane_beside_a_death(*args: Any) -> Any:
+        while victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+            select.select([pool._workers[1].lane], [], [])  # until it can be seen that nobody answers
+        return open_lane(*args)
+
+    monkeypatch.setattr(lanes, "lane_to", lane_beside_a_death)
+    with pytest.raises(WorkerDied, match="env 3: the actor of worker 1") as caught:
+        pool.step(ACTIONS)
+    assert [one.env_id for one in caught.value.errors] == [3]
+    assert caught.value.result[0].tolist() == [[0, 0], [1, 0], [2, 0], [0, 0], [4, 0], [5, 3]]
+    assert pool.step(ACTIONS)[0][:, 1].tolist() == [1, 1, 1, 0, 1, 0]
 
 
 def test_a_reset_of_a_dead_actors_envs_is_no_error(ray_pool: Any) -> None:

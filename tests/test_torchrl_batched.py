@@ -87,6 +87,15 @@ def test_seeds_reach_another_reset(points: Any) -> None:
     assert points.pool.venv.seeds[1] is not None
 
 
+def test_a_reset_that_is_refused_takes_the_seed_with_it(points: Any) -> None:
+    points.set_seed(9)
+    with pytest.raises(ActionError, match="expected a dict"):
+        points.reset(options=[])
+    points.reset()
+    points.reset()
+    assert points.pool.venv.seeds[0] is not None and points.pool.venv.seeds[1] is None
+
+
 def test_closing_leaves_the_simulator_open(points: Any) -> None:
     points.reset()
     points.close()

@@ -1,8 +1,6 @@
 """The engine of a pool whose envs are in actors: to a face it is what `_core.Pool` is.
 
-A synchronous pool opens a batch with each `send` or `reset`, and answers fill its rows, whichever worker is
-first. An asynchronous one fills the open batch with answers as they come. Either way a row is copied once,
-from where the worker's answer lies to its place in the batch.
+A row is copied once, from where the worker's answer lies to its place in the batch.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import ModuleType
@@ -34,12 +31,13 @@ from envpool_wrap.actors import rows
 from envpool_wrap.actors.batches import Batch, Share
 from envpool_wrap.actors.counters import joined
 from envpool_wrap.actors.crew import Crew
+from envpool_wrap.actors.episodes import Episodes
+from envpool_wrap.actors.flight import Flight
 from envpool_wrap.actors.lanes import ActorGone
-from envpool_wrap.actors.rows import Arrays, Element
+from envpool_wrap.actors.rows import Arrays
 from envpool_wrap.actors.workers import Question, Worker
 from envpool_wrap.config import PoolConfig, Seeds
 
-_NO_EPISODE = -1
 _NOTED = ("env_id", "elapsed_step", "done")  # leaves that are looked at here, asked for or not
 
 
@@ -60,12 +58,8 @@ class ActorCore:
         self._actions = _core.ActionReader(module.engine_module)
         self._names: list[str] = []
         self._wanted = 0  # of the names, the first so many were asked for
-        self._leaves: list[Element] = []
-        self._in_flight = np.zeros(config.num_envs, bool)  # sent, and not received
-        self._elapsed = np.full(config.num_envs, _NO_EPISODE)
-        # Idle in the middle of an episode when their worker died: after how many steps, and of what.
-        self._lost: dict[int, tuple[int, Exception]] = {}
-        self._batches: deque[Batch] = deque()
+        self._flight = Flight(config.num_envs, config.rows)
+        self._episodes = Episodes(config.num_envs, config.autoreset_mode)
         self._lock, self._pid = threading.Lock(), os.getpid()
         self._taken = {"batches": 0, "rows": 0}
 
@@ -74,9 +68,9 @@ class ActorCore:
     def view(self, names: Sequence[str]) -> Sequence[str]:
         """Say, once, which leaves are wanted."""
         self._names, self._wanted = [*names, *(name for name in _NOTED if name not in names)], len(names)
-        self._leaves, finals = rows.elements(self._description.spec, self._names)
+        self._flight.leaves, finals = rows.elements(self._description.spec, self._names)
         self._env_id, self._steps, self._done = map(self._names.index, _NOTED)
-        self._crew.open(self._names, self._leaves, finals)
+        self._crew.open(self._names, self._flight.leaves, finals)
         return names
 
     def send(self, actions: tuple[Any, ...], env_id: Any) -> None:
@@ -84,10 +78,11 @@ class ActorCore:
             ids = self._idle(env_id)
             self._check_begun(ids)
             arrays = self._actions.read(actions, ids)
-            self._crew.revive((env for env in ids if env not in self._lost), self._seeds)
-            lost = [place for place, env in enumerate(ids) if env in self._lost] if self._lost else []
+            lost = self._episodes.lost
+            self._crew.revive((env for env in ids if env not in lost), self._seeds)
+            told = [place for place, env in enumerate(ids) if env in lost] if lost else []
             self._submit(
-                ids, lost, lambda share: ("step", (share.local,), [leaf[share.at] for leaf in arrays])
+                ids, told, lambda share: ("step", (share.local,), [leaf[share.at] for leaf in arrays])
             )
 
     def reset(self, env_id: Any, seeds: Seeds | None, options: Sequence[Any] | None) -> None:
@@ -96,7 +91,7 @@ class ActorCore:
             letter = None if options is None else list(map(letters.dumps, options))
             self._crew.revive(ids, self._seeds)
             for place, env in enumerate(ids):
-                self._lost.pop(env, None)
+                self._episodes.lost.pop(env, None)
                 if seeds is not None and seeds[place] is not None:
                     self._seeds[env] = seeds[place]
 
@@ -108,16 +103,14 @@ class ActorCore:
 
     def recv(self, view: Any, timeout: float | None) -> tuple[Any, ...]:
         with self._inside():
-            in_flight = self.num_in_flight
-            if not in_flight:
+            if not self.num_in_flight:
                 raise NothingPendingError(
                     "recv() with nothing in flight; send(), reset() or async_reset() first"
                 )
-            wanted = min(self._config.rows, in_flight) if self._config.is_async else 0
-            self._crew.wait(lambda: self._is_ready(wanted), timeout)
-            batch = self._batches.popleft()
+            self._crew.wait(self._flight.is_ready, timeout)
+            batch = self._flight.batches.popleft()
             *arrays, leftovers = batch.taken()
-            self._in_flight[arrays[self._env_id]] = False
+            self._flight.sent[arrays[self._env_id]] = False
             self._note(arrays, batch.failures)
             self._taken["batches"] += 1
             self._taken["rows"] += batch.filled
@@ -131,16 +124,18 @@ class ActorCore:
         return self.recv(view, timeout)
 
     def refuse_pending(self) -> None:
-        if self._batches and not self._config.is_async:
-            raise PendingCallError(f"{len(self._batches)} sent batch(es) not received yet; recv() first")
+        if self.num_pending_batches and not self._config.is_async:
+            raise PendingCallError(
+                f"{self.num_pending_batches} sent batch(es) not received yet; recv() first"
+            )
 
     def apply(self, function: Callable[[Any], Any], env_id: Any) -> tuple[list[Any], list[tuple[Any, ...]]]:
         with self._inside():
             ids = self._chosen(env_id)
             for env in ids:
-                if 0 <= env < len(self._in_flight) and self._in_flight[env]:
+                if 0 <= env < self._config.num_envs and self._flight.sent[env]:
                     raise PendingCallError(f"env {env} is in flight; recv() its result first")
-            self._check_idle(ids)
+            self._flight.check_idle(ids)
             letter = letters.dumps(function)
             self._crew.revive(ids, self._seeds)
             results: list[Any] = [None] * len(ids)
@@ -154,7 +149,7 @@ class ActorCore:
     def rebuild(self, env_id: Any) -> list[tuple[Any, ...]]:
         with self._inside():
             ids = [env for env in self._idle(env_id) if self._crew.worker(env).alive]
-            self._elapsed[ids] = _NO_EPISODE
+            self._episodes.end(ids)
             answers, failures = self._answers(ids, "rebuild")
             return [*failures, *(one for share, failed in answers for one in share.worker.opened(failed))]
 
@@ -173,7 +168,7 @@ class ActorCore:
                             failures += workers[number].opened(value)
             finally:
                 self._crew.end()
-                self._batches.clear()
+                self._flight.batches.clear()
             return True, failures
 
     def stats(self) -> dict[str, Any]:
@@ -197,11 +192,11 @@ class ActorCore:
 
     @property
     def num_in_flight(self) -> int:
-        return int(np.count_nonzero(self._in_flight))
+        return self._flight.num_envs
 
     @property
     def num_pending_batches(self) -> int:
-        return len(self._batches)
+        return len(self._flight.batches)
 
     # ---- what is asked of whom ----
 
@@ -212,14 +207,10 @@ class ActorCore:
         question: Callable[[Share], tuple[str, tuple[Any, ...], Arrays]],
     ) -> None:
         """Ask the workers of `ids`, and answer at once for those at the places `lost`."""
-        batch = None
-        if not self._config.is_async:
-            batch = Batch(self._leaves, len(ids))
-            self._batches.append(batch)
-        self._in_flight[ids] = True
+        batch = self._flight.depart(ids)
         for place in lost:
             env = ids[place]
-            elapsed, death = self._lost.pop(env)
+            elapsed, death = self._episodes.lost.pop(env)
             self._land_lost(batch, [place], [env], [elapsed], WORKER, death)
         places = [place for place in range(len(ids)) if place not in lost] if lost else range(len(ids))
         for share in self._crew.shares(ids, places):
@@ -252,20 +243,20 @@ class ActorCore:
         if left is not None:
             failures, letter = share.worker.opened(left[0]), left[1]
             infos = None if letter is None else letters.loads(letter)
-        self._fill(batch, share.at, arrays, failures, infos)
+        self._flight.land(batch, share.at, len(arrays[self._env_id]), arrays, failures, infos)
 
     def _fail(self, share: Share, batch: Batch | None, hook: str, error: Exception) -> None:
         """All rows of one worker are lost."""
         gone = isinstance(error, ActorGone)
-        elapsed = np.maximum(self._elapsed[share.envs], 0)
+        elapsed = self._episodes.steps(share.envs)
         self._land_lost(batch, share.places, share.envs, elapsed, WORKER if gone else hook, error)
 
     def _land_lost(
         self, batch: Batch | None, at: Any, envs: Any, elapsed: Any, hook: str, error: Exception
     ) -> None:
-        arrays = rows.lost(self._names, self._leaves, np.array(envs), elapsed)
+        arrays = rows.lost(self._names, self._flight.leaves, np.array(envs), elapsed)
         failures = self._deaths(envs, elapsed, error, hook)
-        self._fill(batch, at, arrays, failures, None)
+        self._flight.land(batch, at, len(envs), arrays, failures, None)
 
     def _deaths(self, envs: Any, elapsed: Any, error: Exception, hook: str = WORKER) -> list[tuple[Any, ...]]:
         return [
@@ -273,54 +264,16 @@ class ActorCore:
             for row, (env, steps) in enumerate(zip(envs, elapsed, strict=True))
         ]
 
-    def _fill(
-        self,
-        batch: Batch | None,
-        at: Any,
-        arrays: Arrays,
-        failures: Sequence[Any],
-        infos: Sequence[Any] | None,
-    ) -> None:
-        if batch is not None:
-            batch.fill(at, len(arrays[self._env_id]), arrays, failures, infos)
-            return
-        start, count = 0, len(arrays[self._env_id])
-        while start < count:
-            if not self._batches or self._batches[-1].filled == self._batches[-1].size:
-                self._batches.append(Batch(self._leaves, self._config.rows))
-            batch = self._batches[-1]
-            stop = min(count, start + batch.size - batch.filled)
-            batch.fill(
-                slice(batch.filled, batch.filled + stop - start),
-                stop - start,
-                [array if array is None else array[start:stop] for array in arrays],
-                [(env, row - start, *rest) for env, row, *rest in failures if start <= row < stop],
-                None if infos is None else infos[start:stop],
-            )
-            start = stop
-
     def _note(self, arrays: Sequence[Any], failures: Sequence[Any]) -> None:
-        """How far each env's episode is, so that a loss can be told."""
-        env_id = arrays[self._env_id]
-        self._elapsed[env_id] = arrays[self._steps]
-        ended = arrays[self._done]
-        if ended.any():
-            self._elapsed[env_id[ended]] = 0 if self._config.autoreset_mode == "same_step" else _NO_EPISODE
-            self._elapsed[[failure[0] for failure in failures]] = _NO_EPISODE
-
-    def _is_ready(self, wanted: int) -> bool:
-        """Whether the first batch is: with so many rows, or (synchronous) with all."""
-        return bool(self._batches) and self._batches[0].filled >= (wanted or self._batches[0].size)
+        env_id, elapsed_step, done = (arrays[place] for place in (self._env_id, self._steps, self._done))
+        self._episodes.note(env_id, elapsed_step, done, failures)
 
     def _lose(self, worker: Worker, death: ActorGone) -> None:
-        """The envs of a worker that died: those that are idle are lost, if in the middle of an episode."""
-        for batch in self._batches:  # what is there, and not received yet
+        """A worker died: its envs that are idle are lost, if in the middle of an episode."""
+        for batch in self._flight.batches:  # what is there, and not received yet
             for at in batch.parts:
                 self._note([array[at] for array in batch.arrays], batch.failures)
-        for env in worker.rows:
-            if self._elapsed[env] != _NO_EPISODE:
-                self._lost[env] = int(self._elapsed[env]), death
-        self._elapsed[worker.rows] = _NO_EPISODE
+        self._episodes.lose(worker.rows, death)
 
     # ---- what is refused ----
 
@@ -345,31 +298,14 @@ class ActorCore:
 
     def _idle(self, env_id: Any) -> list[int]:
         ids = self._chosen(env_id)
-        self._check_idle(ids)
+        if env_id is not None or self.num_in_flight:
+            self._flight.check_idle(ids)
         return ids
-
-    def _check_idle(self, ids: list[int]) -> None:
-        """Raise ActionError unless every id is in range, idle, and there once."""
-        if ids is self._crew.all_envs and not self._in_flight.any():
-            return
-        seen: set[int] = set()
-        for env in ids:
-            if not 0 <= env < len(self._in_flight):
-                last = len(self._in_flight) - 1
-                raise ActionError(f"env_id {env} is out of range: this pool has envs 0 to {last}")
-            if env in seen:
-                raise ActionError(f"env_id {env} is there twice; send each env once")
-            if self._in_flight[env]:
-                raise ActionError(
-                    f"env {env} is still in flight; recv() its result before sending to it again"
-                )
-            seen.add(env)
 
     def _check_begun(self, ids: list[int]) -> None:
         if self._config.autoreset_mode != "disabled":
             return
-        over = [env for env in ids if self._elapsed[env] == _NO_EPISODE and env not in self._lost]
-        if over:
+        if over := self._episodes.over(ids):
             named = ", ".join(map(str, over))
             raise ActionError(
                 f"env_id {named}: no episode is going on (it ended, or none began), and autoreset_mode is "

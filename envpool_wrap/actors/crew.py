@@ -120,14 +120,12 @@ class Crew:
         """Replace the dead workers of these envs; `seeds` are those of all envs."""
         if all(worker.alive for worker in self.workers):
             return
-        numbers = sorted({self.worker(env).number for env in envs})
-        dead = [self.workers[number] for number in numbers if not self.workers[number].alive]
-        if not dead:
-            return
-        descriptions = start(dead, lambda worker: seeds[worker.rows.start : worker.rows.stop])
-        for worker, description in zip(dead, descriptions, strict=True):
-            check_same(worker, description, self._description)
-            self._open(worker)
+        wanted = [self.workers[number] for number in sorted({self.worker(env).number for env in envs})]
+        while dead := [worker for worker in wanted if not worker.alive]:  # others may die meanwhile
+            descriptions = start(dead, lambda worker: seeds[worker.rows.start : worker.rows.stop])
+            for worker, description in zip(dead, descriptions, strict=True):
+                check_same(worker, description, self._description)
+                self._open(worker)
 
     def end(self) -> None:
         """End every worker, at whatever it is."""
@@ -139,7 +137,9 @@ class Crew:
         worker.open(self._actions, self._states)
         self._at[worker.lane.fileno()] = worker
         self._poll.register(worker.lane.fileno(), select.POLLIN)
-        self.ask({worker: ("view", self._view)})
+        (answer,) = self.ask({worker: ("view", self._view)}).values()
+        if isinstance(answer, ActorGone):
+            raise PoolError(f"{worker} could not start: {answer}") from answer
 
     def _receive(self, worker: Worker) -> None:
         try:

@@ -88,8 +88,8 @@ class DictTensor:
     # ---- rows ----
 
     def index(self, index: Any) -> DictTensor:
-        """The rows of a tensor, array or list of indices, or of a mask, copied; of an int, that one row."""
-        rows = torch.as_tensor([index] if isinstance(index, int) else index, device=self.device())
+        """The rows of a tensor, array or list of indices, or of a mask, copied; of one index, that row."""
+        rows = torch.atleast_1d(torch.as_tensor(index, device=self.device()))
         if rows.numel() == 0:  # an empty list has no dtype that can index
             rows = rows.long()
         return self._each(lambda tensor: tensor[rows])

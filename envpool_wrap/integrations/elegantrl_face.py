@@ -9,6 +9,7 @@ import envpool_wrap
 from envpool_protocol.errors import ConfigError, EnvError, WorkerDied
 from envpool_wrap.integrations.closing import closed_on_error
 from envpool_wrap.integrations.elegantrl_args import MAX_STEP, Dims
+from envpool_wrap.integrations.pending import drop_pending
 from envpool_wrap.pool import Pool
 
 
@@ -61,7 +62,12 @@ class ElegantRLFace:
             raise
 
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
-        """Start new episodes: `(state, info)`. Arguments and errors are those of the pool's `reset`."""
+        """Start new episodes: `(state, info)`. Arguments and errors are those of the pool's `reset`.
+
+        A step that was left behind by a timeout or Ctrl-C is dropped.
+        """
+        if isinstance(self.pool, Pool):
+            drop_pending(self.pool)
         return self._ask(self.pool.reset, seed=seed, options=options)
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from envpool_protocol.errors import ConfigError, SpecError
 from envpool_protocol.notices import notice
 from envpool_protocol.spaces import space_description, space_from_description
 from envpool_wrap.batched.pool import BatchedPool
+from envpool_wrap.integrations.closing import closed_on_error
 
 __all__ = ["IsaacGymVectorEnv", "IsaacOneEnv", "IsaacVecEnv", "PreprocessIsaacVecEnv", "from_isaac_gym"]
 
@@ -155,25 +156,28 @@ class IsaacVecEnv(BatchedPool):
             seed=seed, task=env_name, num_envs=env_num, sim_device=devices[0], rl_device=devices[1], **options
         )
         venv = from_isaac_gym(task)
-        super().__init__(venv, copy=copy, seed=seed)
-        self.env_name, self.env_num = env_name, self.num_envs
-        self.device = getattr(task, "rl_device", devices[1])
-        self.max_step = max_step if max_step is not None else getattr(task, "max_episode_length", None)
-        self.state_dim, self.action_dim = (
-            int(np.prod(space.shape)) for space in (self.single_observation_space, self.single_action_space)
-        )
-        self.if_discrete = isinstance(self.single_action_space, gymnasium.spaces.Discrete)
-        self.target_return = target_return
-        told = {
-            "env_num": env_num,
-            "state_dim": state_dim,
-            "action_dim": action_dim,
-            "if_discrete": if_discrete,
-        }
-        for name, expected in told.items():
-            if expected is not None and getattr(self, name) != expected:
-                self.close()
-                raise SpecError(f"{env_name}: {name} is {getattr(self, name)}, and {expected} was expected")
+        with closed_on_error(venv):
+            super().__init__(venv, copy=copy, seed=seed)
+            self.env_name, self.env_num = env_name, self.num_envs
+            self.device = getattr(task, "rl_device", devices[1])
+            self.max_step = max_step if max_step is not None else getattr(task, "max_episode_length", None)
+            self.state_dim, self.action_dim = (
+                int(np.prod(space.shape))
+                for space in (self.single_observation_space, self.single_action_space)
+            )
+            self.if_discrete = isinstance(self.single_action_space, gymnasium.spaces.Discrete)
+            self.target_return = target_return
+            told = {
+                "env_num": env_num,
+                "state_dim": state_dim,
+                "action_dim": action_dim,
+                "if_discrete": if_discrete,
+            }
+            for name, expected in told.items():
+                if expected is not None and getattr(self, name) != expected:
+                    raise SpecError(
+                        f"{env_name}: {name} is {getattr(self, name)}, and {expected} was expected"
+                    )
         if if_print:
             print(self)
 

@@ -16,6 +16,7 @@ from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
 from envpool_wrap.infos import LAYOUTS, listed_row
 from envpool_wrap.integrations.closing import closed_on_error
+from envpool_wrap.integrations.pending import drop_pending
 from envpool_wrap.pool import Pool
 
 with needs("sb3", stable_baselines3="2.6"):  # older ones do not take gymnasium 1.1
@@ -64,11 +65,9 @@ class SB3VecEnv(VecEnv):  # type: ignore[misc]
                 self.metadata = self.get_attr("metadata", 0)[0]
 
     def reset(self) -> Any:
-        pool = self.pool
-        while pool._core.num_pending_batches:  # a step that nobody waits for is cancelled, as SB3 says
-            pool._core.recv(pool._view, pool._timeout)
+        drop_pending(self.pool)  # a step that nobody waits for is cancelled, as SB3 says
         seeds = None if all(seed is None for seed in self._seeds) else self._seeds
-        pool._send_reset(None, seeds, self._options)
+        self.pool._send_reset(None, seeds, self._options)
         self._reset_seeds()
         self._reset_options()
         return self._recv(reset=True)

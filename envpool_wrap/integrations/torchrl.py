@@ -16,6 +16,8 @@ from envpool_wrap import registry
 from envpool_wrap.config import seeds_of
 from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
+from envpool_wrap.integrations.closing import closed_on_error
+from envpool_wrap.integrations.pending import drop_pending
 from envpool_wrap.integrations.tensors import Branch, Leaf, tensors
 
 with needs("torchrl"):
@@ -23,6 +25,8 @@ with needs("torchrl"):
     from tensordict import TensorDict
     from torchrl.data import Categorical, Composite, Unbounded
     from torchrl.envs import EnvBase
+
+    from envpool_wrap.integrations.devices import known_device
 
 # Of a tensordict's root, and so no keys of observations.
 _TAKEN = {"action", "reward", "done", "terminated", "truncated", "info", "next", "_reset", "_step"}
@@ -49,31 +53,39 @@ class EnvPoolEnv(EnvBase):  # type: ignore[misc]
         pool: the pool. `close()` closes it.
 
     Raises:
-        ConfigError: a pool that is asynchronous, resets by itself or has another API; bad settings.
+        ConfigError: a pool that is asynchronous, resets by itself or has another API; bad settings; no such
+            device.
         SpecError: a space that tensors cannot hold, or a key of the observation that torchrl uses.
     """
 
     def __init__(self, pool_or_task_id: Any, *, device: Any = None, **config: Any) -> None:
         pool = _pool_of(pool_or_task_id, config)
-        rows = len(pool)
-        super().__init__(device=device, batch_size=[rows])
-        self.pool, self.is_closed = pool, False
-        self._is_dict = isinstance(pool.spec.gymnasium_observation_space, spaces.Dict)
-        self._observed = observed(
-            pool.spec.gymnasium_observation_space, _without_text(pool.spec.gymnasium_info_space)
-        )
-        self._action = tensors(pool.spec.gymnasium_action_space, "action")
-        self._seeds: dict[int, int | None] = {}
-        declare(self, self._observed, self._action)
-        self._now = self.fake_tensordict()["next"]  # a row per env: what it told last
+        with closed_on_error(None if pool is pool_or_task_id else pool):
+            _check_pool(pool)
+            super().__init__(device=None if device is None else known_device(device), batch_size=[len(pool)])
+            self.pool, self.is_closed = pool, False
+            self._is_dict = isinstance(pool.spec.gymnasium_observation_space, spaces.Dict)
+            self._observed = observed(
+                pool.spec.gymnasium_observation_space, _without_text(pool.spec.gymnasium_info_space)
+            )
+            self._action = tensors(pool.spec.gymnasium_action_space, "action")
+            self._seeds: dict[int, int | None] = {}
+            declare(self, self._observed, self._action)
+            self._now = self.fake_tensordict()["next"]  # a row per env: what it told last
 
     def _reset(self, tensordict: Any, *, options: Any = None) -> Any:
-        """Reset all envs, or those of the mask `_reset`. `options` as for the pool's `reset`."""
+        """Reset all envs, or those of the mask `_reset`. `options` as for the pool's `reset`.
+
+        A step that was left behind by a timeout or Ctrl-C is dropped when all are reset.
+        """
         ids = self._ids(tensordict, "_reset")
+        if ids is None:
+            drop_pending(self.pool)
         due = self.pool.all_env_ids if ids is None else ids
         if len(due) > 0:
-            seeds = {env: self._seeds.pop(env) for env in due.tolist() if env in self._seeds}
+            seeds = {env: self._seeds[env] for env in due.tolist() if env in self._seeds}
             obs, info = self.pool.reset(ids, seed=seeds or None, options=options)
+            self._seeds = {env: seed for env, seed in self._seeds.items() if env not in seeds}
             nothing = np.zeros(len(due), bool)
             self._take(ids, obs, np.zeros(len(due)), nothing, nothing, info)
         return self._now.exclude("reward")
@@ -119,18 +131,21 @@ class EnvPoolEnv(EnvBase):  # type: ignore[misc]
         return f"{type(self).__name__}({self.pool!r}, device={self.device})"
 
 
-def _pool_of(given: Any, config: dict[str, Any]) -> TuplePool:
-    pool = given
+def _pool_of(given: Any, config: dict[str, Any]) -> Any:
     if isinstance(given, str) and given not in registry.MAKERS:
-        pool = registry.make(given, "gym", **{"autoreset_mode": "disabled", "infos": "none", **config})
-    elif not isinstance(given, TuplePool):
+        return registry.make(given, "gym", **{"autoreset_mode": "disabled", "infos": "none", **config})
+    if not isinstance(given, TuplePool):
         raise ConfigError(
             f"EnvPoolEnv of {given!r}: expected a task id, or a pool of envs that envpool_wrap.make made "
             "with the env_type 'gym' or 'gymnasium'. For a simulator that is batched already, there is "
             "BatchedPoolEnv in envpool_wrap.integrations.torchrl_batched"
         )
-    elif config:
+    if config:
         raise ConfigError(f"{', '.join(config)} beside a pool: give settings to envpool_wrap.make")
+    return given
+
+
+def _check_pool(pool: TuplePool) -> None:
     if pool.is_async:
         rows = pool.config["batch_size"]
         raise ConfigError(
@@ -145,7 +160,6 @@ def _pool_of(given: Any, config: dict[str, Any]) -> TuplePool:
         )
     if pool.config["infos"] == "list":
         raise ConfigError("infos='list' cannot be put in tensors; make the pool with infos='auto' or 'none'")
-    return pool  # type: ignore[no-any-return]
 
 
 def declare(env: Any, observed: Branch, action: Leaf | Branch) -> None:

@@ -75,7 +75,7 @@ class BatchedPoolEnv(EnvBase):  # type: ignore[misc]
             if self._is_same_step and self._now is not None and not (mask & ~self._ended).any():
                 return self._now.copy()  # they were reset in the step
         if mask is None or mask.all():
-            seed, self._seed = self._seed, None
+            seed = self._seed
         elif self._is_same_step:
             raise ActionError(
                 "_reset has rows whose episode has not ended: a simulator in same-step mode resets rows by "
@@ -84,6 +84,8 @@ class BatchedPoolEnv(EnvBase):  # type: ignore[misc]
         else:
             seed, options = None, {**(options or {}), "reset_mask": mask}
         obs, _ = self.pool.reset(seed=seed, options=options)
+        if seed is not None:
+            self._seed = None
         self._check_arrays()
         self._now = self._tensors(obs)
         self._ended = torch.zeros(len(self.pool), dtype=torch.bool, device=self.device)
