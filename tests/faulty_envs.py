@@ -53,6 +53,18 @@ class Nowhere(OnlyAtHome):
         self.home = 0
 
 
+class Alarm:
+    """Is Ctrl-C to whichever other process unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return _ring, (os.getpid(),)
+
+
+def _ring(home: int) -> None:
+    if home != os.getpid():
+        signal.raise_signal(signal.SIGINT)
+
+
 class OnlyAtHomeError(Exception):
     """The same for an exception."""
 
@@ -230,6 +242,7 @@ class Troubled(EnvPoolProtocol):
             "lock": threading.Lock,
             "home": OnlyAtHome,
             "nowhere": Nowhere,
+            "alarm": Alarm,
             "cramped": self._cramped,
             "large": lambda: b"x" * (8 << 20),
         }[kind]()

@@ -63,6 +63,17 @@ def test_an_info_that_finds_no_memory_hangs_the_pool(pool: Any, how: str) -> Non
     assert_works(troubled)
 
 
+def test_ctrl_c_while_infos_are_read_is_an_error_of_an_env(pool: Any) -> None:
+    troubled = pool("info-alarm")
+    troubled.reset()
+    with pytest.raises(KeyboardInterrupt):
+        troubled.step(still(4))
+    troubled.set_attr("when", 2, env_id=[3])
+    troubled.set_attr("what", "info-large", env_id=[3])
+    assert troubled.step(still(4))[4]["_odd"].tolist() == [False, False, False, True]
+    assert_works(troubled)
+
+
 def test_a_letter_that_nobody_reads_ends_the_worker_that_closes_its_env(pool: Any, tmp_path: Path) -> None:
     troubled = pool("info-nowhere", who=3)
     troubled.reset()
