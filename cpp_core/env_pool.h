@@ -87,7 +87,8 @@ class EnvPool {
     }
     flight_.added(count, [this](uint32_t opened, uint64_t number) {
       for (uint32_t i = 0; i < options_.batch_size; ++i) {
-        arena().row_word(opened, i).store(free_row(number), std::memory_order_relaxed);
+        arena().row_word(opened, i).store(free_row(number),
+                                          std::memory_order_release);  // with its batch's head
       }
     });
     for (uint32_t i = 0; i < count; ++i) {
