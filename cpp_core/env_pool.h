@@ -87,7 +87,8 @@ class EnvPool {
     }
     flight_.added(count, [this](uint32_t opened, uint64_t number) {
       for (uint32_t i = 0; i < options_.batch_size; ++i) {
-        arena().row_word(opened, i).store(free_row(number), std::memory_order_relaxed);
+        arena().row_word(opened, i).store(free_row(number),
+                                          std::memory_order_release);  // with its batch's head
       }
     });
     for (uint32_t i = 0; i < count; ++i) {
@@ -100,7 +101,6 @@ class EnvPool {
   // Builds, closes or applies something to idle envs. Wait for it like for a batch, with errand_done().
   void start_errand(Request request, const std::vector<uint32_t>& envs) {
     errand_ = envs;
-    errand_recount_ = false;
     arena().words().errands.open(static_cast<uint32_t>(envs.size()));
     for (const uint32_t env : envs) make_due({env, request});
     push_due();
@@ -110,11 +110,10 @@ class EnvPool {
     std::iota(envs.begin(), envs.end(), 0U);
     return envs;
   }
+  // A count alone does not tell: a death leaves it short, and an env may be done with an errand from before.
   bool errand_done() const {
-    const bool counted = arena().words().errands.complete();  // when recounting too: pairs with count_done()
-    if (!errand_recount_) return counted;
-    return std::all_of(errand_.begin(), errand_.end(),
-                       [this](uint32_t env) { return state_of(env) == SlotState::kIdle; });
+    return arena().words().errands.complete() &&  // pairs with count_done()
+           std::none_of(errand_.begin(), errand_.end(), [this](uint32_t env) { return is_busy(env); });
   }
   bool errand_failed() const { return arena().words().errands.failed.load(std::memory_order_relaxed) > 0; }
 
@@ -164,12 +163,9 @@ class EnvPool {
   }
 
   // The process that served `queue` is dead: see burial.h.
-  std::vector<uint32_t> bury(uint32_t queue) {
-    errand_recount_ = true;
-    return burial_.bury(queue);
-  }
+  std::vector<uint32_t> bury(uint32_t queue) { return burial_.bury(queue); }
   // A worker has it, or is to take it: one that popped an env has it before it says so.
-  bool is_busy(uint32_t env) const { return state_of(env) != SlotState::kIdle; }
+  bool is_busy(uint32_t env) const { return arena().slot(env).state() != SlotState::kIdle; }
   bool is_built(uint32_t env) const { return arena().slot(env).built; }
 
   // Whatever no worker has taken yet is idle again; the row it was to fill never comes.
@@ -187,8 +183,6 @@ class EnvPool {
   }
 
  private:
-  SlotState state_of(uint32_t env) const { return arena().slot(env).state(); }
-
   void make_due(const Order& order) {
     arena().slot(order.env).move(SlotEvent::kSend);
     due_of_queue_[arena().layout().queue_of(order.env)].push_back(order);
@@ -210,7 +204,6 @@ class EnvPool {
   Burial burial_{engine_->arena, &flight_, &bench_};
   std::vector<std::vector<Order>> due_of_queue_;
   std::vector<uint32_t> errand_;
-  bool errand_recount_ = false;
   ThreadWorkers<Engine> workers_;
 };
 

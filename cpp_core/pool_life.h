@@ -35,7 +35,7 @@ class PoolLife {
  public:
   // Throws kPendingCallError, kPoolClosedError or kForkedPoolError.
   void enter() {
-    find_fork();
+    if (forked()) move(PoolEvent::kFork);
     PoolState from = state_.load(std::memory_order_relaxed);
     PoolState to = from;
     do {
@@ -46,10 +46,6 @@ class PoolLife {
   void leave() { move(PoolEvent::kLeave); }
   void close() { move(PoolEvent::kClose); }
 
-  // Throws kForkedPoolError in a forked child.
-  void refuse_fork() {
-    if (find_fork()) refuse(PoolState::kForked);
-  }
   bool forked() const { return Forks::counts().generation != generation_; }
   // Or about to be.
   bool closed() const { return state() == PoolState::kClosing || state() == PoolState::kClosed; }
@@ -61,12 +57,6 @@ class PoolLife {
     [[maybe_unused]] const bool allowed = next_state(kPoolTransitions, to, event, &to);
     assert(allowed);
     state_.store(to, std::memory_order_release);  // pairs with enter()
-  }
-
-  bool find_fork() {
-    if (!forked()) return false;
-    move(PoolEvent::kFork);
-    return state() == PoolState::kForked;
   }
 
   [[noreturn]] static void refuse(PoolState state) {

@@ -64,7 +64,7 @@ class Closing {
 
   bool close_idle(Deadline deadline) {
     std::vector<uint32_t> envs = pool_.all_envs();
-    std::erase_if(envs, [this](uint32_t env) { return !pool_.is_built(env) || pool_.is_busy(env); });
+    std::erase_if(envs, [this](uint32_t env) { return pool_.is_busy(env) || !pool_.is_built(env); });
     pool_.start_errand(Request::kClose, envs);
     const auto done = [this] { return pool_.errand_done(); };
     Outcome outcome = Outcome::kOk;

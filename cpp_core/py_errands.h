@@ -55,13 +55,15 @@ class Errands {
   }
 
   // Starts the worker processes again that died and that `request` needs for any of `ids`, and builds their
-  // envs. Throws EnvError or WorkerDied when one could not be built.
+  // envs; meanwhile another may die. Throws EnvError or WorkerDied when an env could not be built.
   void revive(Request request, const std::vector<int32_t>& ids) {
-    const std::vector<uint32_t> unbuilt = processes_.restart(request, ids);
-    if (unbuilt.empty()) return;
-    for (const uint32_t env : unbuilt) seeds_.give_again(env);
-    const py::list failures = build(unbuilt);
-    if (!failures.empty()) py::module_::import("envpool_wrap.failures").attr("raise_failures")(failures);
+    for (;;) {
+      const std::vector<uint32_t> unbuilt = processes_.restart(request, ids);
+      if (unbuilt.empty()) return;
+      for (const uint32_t env : unbuilt) seeds_.give_again(env);
+      const py::list failures = build(unbuilt);
+      if (!failures.empty()) py::module_::import("envpool_wrap.failures").attr("raise_failures")(failures);
+    }
   }
 
   // The rest of an errand that was interrupted, or whose letters could not all be read: nobody asks for it.

@@ -53,24 +53,20 @@ class PyKernelPool {
 
   void send(const py::tuple& actions, const py::object& env_id) {
     const Inside inside(&life_);
-    const Chosen chosen = idle_envs(env_id);
-    pool_.check_begun(chosen.ids, chosen.count());
-    pool_.check_room();
-    const auto batches = read_actions(actions, layout(), chosen.envs);
-    write_actions(batches, pool_.arena(), chosen.ids, chosen.count());
-    pool_.submit(Request::kStep, chosen.ids, chosen.count());
+    send_inside(actions, env_id);
   }
 
   // As `_core.Pool`'s.
   void refuse_pending() {
-    life_.refuse_fork();
+    const Inside inside(&life_);
     pool_.refuse_pending();
   }
   py::tuple step(const py::tuple& actions, const py::object& env_id, const View& view,
                  std::optional<double> timeout) {
-    refuse_pending();
-    send(actions, env_id);
-    return recv(view, timeout);
+    const Inside inside(&life_);
+    pool_.refuse_pending();
+    send_inside(actions, env_id);
+    return recv_inside(view, timeout);
   }
 
   // `seeds`: None, or one item (which may be None) per env id. Compiled hooks take no options.
@@ -92,12 +88,7 @@ class PyKernelPool {
   // The view's arrays, then None or (failures, None).
   py::tuple recv(const View& view, std::optional<double> timeout) {
     const Inside inside(&life_);
-    pool_.begin_recv();
-    drive(timeout);
-    const ReadyBatch batch = pool_.take_front();
-    auto lent = std::make_unique<Lent>(pool_.ring(), batch.block);
-    py::object extra = batch.failed ? failures_of(batch) : py::none();
-    return hand_out(std::move(lent), batch, view, std::move(extra), &counts_);
+    return recv_inside(view, timeout);
   }
 
   // False: a hook did not return in time, and its thread was left behind.
@@ -201,6 +192,24 @@ class PyKernelPool {
     const Chosen chosen{all ? all_envs_ : some_envs_, all ? nullptr : some_envs_.data()};
     pool_.check_idle(chosen.ids, chosen.count());
     return chosen;
+  }
+
+  void send_inside(const py::tuple& actions, const py::object& env_id) {
+    const Chosen chosen = idle_envs(env_id);
+    pool_.check_begun(chosen.ids, chosen.count());
+    pool_.check_room();
+    const auto batches = read_actions(actions, layout(), chosen.envs);
+    write_actions(batches, pool_.arena(), chosen.ids, chosen.count());
+    pool_.submit(Request::kStep, chosen.ids, chosen.count());
+  }
+
+  py::tuple recv_inside(const View& view, std::optional<double> timeout) {
+    pool_.begin_recv();
+    drive(timeout);
+    const ReadyBatch batch = pool_.take_front();
+    auto lent = std::make_unique<Lent>(pool_.ring(), batch.block);
+    py::object extra = batch.failed ? failures_of(batch) : py::none();
+    return hand_out(std::move(lent), batch, view, std::move(extra), &counts_);
   }
 
   void give_seed(uint32_t env, int64_t seed) {

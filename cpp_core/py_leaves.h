@@ -37,7 +37,8 @@ inline PyObject* contents(PyObject* value) {
 // The member of a dict or tuple observation: a new reference, or null with an error that names the place.
 inline PyObject* member(PyObject* parent, PyObject* key, const char* place) {
   PyObject* found = PyObject_GetItem(parent, key);
-  if (found == nullptr && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+  if (found == nullptr &&
+      (PyErr_ExceptionMatches(PyExc_LookupError) || PyErr_ExceptionMatches(PyExc_TypeError))) {
     PyErr_Clear();
     const Ref found_there(contents(parent));
     PyErr_Format(host->spec_error, "%s: expected a container with the member %R, found %.200R", place, key,

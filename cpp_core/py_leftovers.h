@@ -33,14 +33,18 @@ class Leftovers {
   py::object of_batch(const ReadyBatch& batch) {
     py::list failures, infos;
     for (uint32_t row = 0; row < batch.rows; ++row) {
-      const Row there = arena_.row(batch.block, row);
-      const auto env = static_cast<uint32_t>(*reinterpret_cast<int32_t*>(there.leaf(kEnvId)));
+      const uint32_t env = env_of(batch, row);
       py::object letter;
       try {
         letter = post_.take(env);
-      } catch (py::error_already_set& error) {  // an info that cannot be made again in this process
+      } catch (py::error_already_set& error) {
+        if (!error.matches(PyExc_Exception)) {  // the user's: Ctrl-C, which may come at any time
+          while (++row < batch.rows) post_.drop(env_of(batch, row));
+          throw;
+        }
+        // An info that cannot be made again in this process.
         const int32_t elapsed = arena_.slot(env).elapsed_step;
-        write_failed_row(arena_, there, env);
+        write_failed_row(arena_, arena_.row(batch.block, row), env);
         letter = py::make_tuple(kHookNames[kInfoHook], elapsed, py::none(), error.value(), py::none());
       }
       const bool failed = add_failure(env, row, letter, &failures);
@@ -50,6 +54,10 @@ class Leftovers {
   }
 
  private:
+  uint32_t env_of(const ReadyBatch& batch, uint32_t row) const {
+    return static_cast<uint32_t>(*reinterpret_cast<int32_t*>(arena_.row(batch.block, row).leaf(kEnvId)));
+  }
+
   Arena arena_;
   Post& post_;
   const Seeds& seeds_;

@@ -18,6 +18,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -91,12 +92,15 @@ class FileMailbox final : public Mailbox {
     Letter& letter = arena_.slot(env).*place_;
     if (letter.length == 0) return {};
     const Letter there = std::exchange(letter, Letter{});
-    buffer_.resize(there.length);
+    const auto bytes = py::reinterpret_steal<py::object>(
+        PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(there.length)));
+    if (!bytes) throw py::error_already_set();
+    char* const first = PyBytes_AS_STRING(bytes.ptr());
     move_bytes(there.length, [&](size_t done) {
-      return pread(fd_, buffer_.data() + done, there.length - done, static_cast<off_t>(there.offset + done));
+      return pread(fd_, first + done, there.length - done, static_cast<off_t>(there.offset + done));
     });
-    if (buffer_.front() != kPlain) return letters().attr("loads")(py::bytes(buffer_));
-    auto object = py::reinterpret_steal<py::object>(PlainReader(std::string_view(buffer_).substr(1)).read());
+    if (*first != kPlain) return letters().attr("loads")(bytes);
+    auto object = py::reinterpret_steal<py::object>(PlainReader({first + 1, there.length - 1}).read());
     if (!object) throw py::error_already_set();
     return object;
   }
@@ -114,7 +118,12 @@ class FileMailbox final : public Mailbox {
   // Empty: it is not plain. (A tuple is a failure, of which letters.py makes a parcel.)
   std::string_view as_plain(PyObject* object) {
     buffer_.assign(1, kPlain);
-    if (PyTuple_Check(object) || !PlainWriter(&buffer_).write(object)) return {};
+    try {
+      if (PyTuple_Check(object) || !PlainWriter(&buffer_).write(object)) return {};
+    } catch (const std::bad_alloc&) {
+      PyErr_NoMemory();
+      throw py::error_already_set();
+    }
     return buffer_;
   }
 

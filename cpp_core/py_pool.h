@@ -75,19 +75,12 @@ class PyPool {
 
   void send(const py::tuple& actions, const py::object& env_id) {
     const Inside inside(&life_);
-    const auto& envs = idle_envs(env_id);
-    pool_.check_begun(envs.data(), envs.size());
-    pool_.check_room();
-    const auto batches = read_actions(actions, layout(), envs);
-    errands_.revive(Request::kStep, envs);
-    write_actions(batches, pool_.arena(), envs.data(), envs.size());
-    processes_.note_losses(envs);
-    pool_.submit(Request::kStep, envs.data(), static_cast<uint32_t>(envs.size()));
+    send_inside(actions, env_id);
   }
 
   // Throws kPendingCallError when a synchronous pool has a batch that was sent and not received.
   void refuse_pending() {
-    life_.refuse_fork();
+    const Inside inside(&life_);
     pool_.refuse_pending();
   }
 
@@ -95,9 +88,10 @@ class PyPool {
   // comes back has to be the one that was sent.
   py::tuple step(const py::tuple& actions, const py::object& env_id, const View& view,
                  std::optional<double> timeout) {
-    refuse_pending();
-    send(actions, env_id);
-    return recv(view, timeout);
+    const Inside inside(&life_);
+    pool_.refuse_pending();
+    send_inside(actions, env_id);
+    return recv_inside(view, timeout);
   }
 
   // `seeds` and `options`: None, or one item (which may be None) per env id.
@@ -119,12 +113,7 @@ class PyPool {
   // The view's arrays, then None or (failures, infos).
   py::tuple recv(const View& view, std::optional<double> timeout) {
     const Inside inside(&life_);
-    pool_.begin_recv();
-    driver_.drive([this] { return pool_.front_ready(); }, timeout);
-    const ReadyBatch batch = pool_.take_front();
-    auto lent = std::make_unique<Lent>(pool_.ring(), batch.block);
-    py::object extra = batch.failed || batch.infos ? leftovers_.of_batch(batch) : py::none();
-    return hand_out(std::move(lent), batch, view, std::move(extra), &counts_);
+    return recv_inside(view, timeout);
   }
 
   // Calls `function(env)` for idle envs, on the worker of each. (results, failures), in the order of the ids.
@@ -220,6 +209,26 @@ class PyPool {
     errands_.finish();
     pool_.check_idle(envs.data(), envs.size());
     return envs;
+  }
+
+  void send_inside(const py::tuple& actions, const py::object& env_id) {
+    const auto& envs = idle_envs(env_id);
+    pool_.check_begun(envs.data(), envs.size());
+    pool_.check_room();
+    const auto batches = read_actions(actions, layout(), envs);
+    errands_.revive(Request::kStep, envs);
+    write_actions(batches, pool_.arena(), envs.data(), envs.size());
+    processes_.note_losses(envs);
+    pool_.submit(Request::kStep, envs.data(), static_cast<uint32_t>(envs.size()));
+  }
+
+  py::tuple recv_inside(const View& view, std::optional<double> timeout) {
+    pool_.begin_recv();
+    driver_.drive([this] { return pool_.front_ready(); }, timeout);
+    const ReadyBatch batch = pool_.take_front();
+    auto lent = std::make_unique<Lent>(pool_.ring(), batch.block);
+    py::object extra = batch.failed || batch.infos ? leftovers_.of_batch(batch) : py::none();
+    return hand_out(std::move(lent), batch, view, std::move(extra), &counts_);
   }
 
   bool shut(Deadline deadline) {

@@ -95,16 +95,16 @@ class PyStepper final : public Stepper {
   }
 
   Outcome reset(uint32_t id, const ResetOrder& order, RowClaim& claim, StepFlags* flags) override {
-    if (!envs_[id].object) {  // it could not be built when its worker started, or after it failed
-      if (const Outcome built = build(id); built != Outcome::kOk) return built;
-      claim.set_built();
-    }
-    EnvpoolCall call = call_for(id, claim);
     py::object options, final_info;
     if (!take_options(id, order.cause, &options) ||
         (order.cause == ResetCause::kSameStep && !take_final_info(id, &final_info))) {
       return keep_failure(id, kResetHook, py::object(), claim.elapsed_step());
     }
+    if (!envs_[id].object) {  // it could not be built when its worker started, or after it failed
+      if (const Outcome built = build(id); built != Outcome::kOk) return built;
+      claim.set_built();
+    }
+    EnvpoolCall call = call_for(id, claim);
     forget_methods(call.methods);  // the user's code may have assigned others by now
     call.options = options.ptr();
     call.seed = order.seed;

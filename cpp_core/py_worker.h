@@ -24,7 +24,11 @@ class PyWorker {
         queue_(queue),
         spin_ns_(shape.spin_ns) {}
 
-  void run() { work(*engine_, queue_, spin_ns_, engine_->arena.life(queue_)); }
+  // What escaped from a session would wait for the GIL that it holds, so nothing may.
+  void run() {
+    const auto serve = [this]() noexcept { work(*engine_, queue_, spin_ns_, engine_->arena.life(queue_)); };
+    serve();
+  }
 
  private:
   const std::shared_ptr<Engine> engine_;

@@ -53,6 +53,18 @@ class Nowhere(OnlyAtHome):
         self.home = 0
 
 
+class Alarm:
+    """Is Ctrl-C to whichever other process unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return _ring, (os.getpid(),)
+
+
+def _ring(home: int) -> None:
+    if home != os.getpid():
+        signal.raise_signal(signal.SIGINT)
+
+
 class OnlyAtHomeError(Exception):
     """The same for an exception."""
 
@@ -71,6 +83,14 @@ class Silent(Exception):
 
     def __str__(self) -> str:
         raise ValueError("no text")
+
+
+def _leave_memory_of(size: int) -> None:
+    import resource
+
+    with open("/proc/self/statm") as statm:
+        now = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + size, resource.RLIM_INFINITY))
 
 
 ERRORS = {error.__name__: error for error in (Unpicklable, Unmakeable, OnlyAtHomeError, Silent)}
@@ -185,12 +205,14 @@ class Troubled(EnvPoolProtocol):
         signal.signal(signal.SIGTERM, lambda *_: None)
 
     def _starve(self) -> None:
-        import resource
-
-        with open("/proc/self/statm") as statm:
-            now = int(statm.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + (64 << 20), resource.RLIM_INFINITY))
+        _leave_memory_of(64 << 20)
         self.left = bytearray(1 << 30)
+
+    def _cramped(self) -> Any:
+        """More than there is memory for a second time."""
+        large = np.zeros(256 << 20, np.uint8)
+        _leave_memory_of(64 << 20)
+        return large
 
     def _full(self) -> None:
         """Leave no space for a letter, and raise."""
@@ -220,6 +242,8 @@ class Troubled(EnvPoolProtocol):
             "lock": threading.Lock,
             "home": OnlyAtHome,
             "nowhere": Nowhere,
+            "alarm": Alarm,
+            "cramped": self._cramped,
             "large": lambda: b"x" * (8 << 20),
         }[kind]()
 

@@ -97,6 +97,38 @@ def test_both_workers_dead_is_too_much(pool: Any) -> None:
         assert_works(troubled)
 
 
+@pytest.mark.parametrize("request_", ["step", "reset", "call"])
+def test_a_worker_that_dies_while_another_starts_again_hangs_its_envs(
+    pool: Any, monkeypatch: pytest.MonkeyPatch, request_: str
+) -> None:
+    troubled = pool()
+    troubled.reset()
+    first, second = pids_of(troubled)
+    kill(first)
+    with pytest.raises(WorkerDied):
+        troubled.step(still(4))
+    processes = troubled._open.processes
+    start = processes.start
+
+    def start_late(queues: list[int]) -> None:
+        start(queues)
+        kill(second)
+        assert until(lambda: is_gone(second))
+
+    monkeypatch.setattr(processes, "start", start_late)
+    if request_ == "step":
+        with pytest.raises(WorkerDied) as caught:
+            troubled.step(still(4))
+        assert {failure.env_id for failure in caught.value.errors} == {2, 3}
+        assert caught.value.result[0][:, :2].tolist() == [[0, 0], [1, 0], [0, 0], [0, 0]]
+    elif request_ == "reset":
+        assert troubled.reset()[0][:, :2].tolist() == [[0, 0], [1, 0], [2, 0], [3, 0]]
+    else:
+        assert {about["pid"] for about in troubled.call("about")} == set(pids_of(troubled))
+    assert second not in pids_of(troubled)
+    assert_works(troubled)
+
+
 @pytest.mark.parametrize("what", DEATHS)
 def test_a_worker_that_dies_in_a_call_hangs_it(pool: Any, what: str) -> None:
     troubled = pool()

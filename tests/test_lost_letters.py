@@ -52,6 +52,28 @@ def test_an_exception_that_finds_no_space_outside_a_step_is_never_told(pool: Any
         troubled.close()
 
 
+@pytest.mark.parametrize("how", ["process", "process-async"])
+def test_an_info_that_finds_no_memory_hangs_the_pool(pool: Any, how: str) -> None:
+    troubled = pool("info-cramped", who=3, **HOW[how])
+    rows, failures = play_into(troubled, "_info_envpool")
+    (failure,) = failures
+    assert (failure.env_id, failure.hook) == (3, "_info_envpool")
+    assert isinstance(failure.exception, MemoryError)
+    assert rows[3] == LOST
+    assert_works(troubled)
+
+
+def test_ctrl_c_while_infos_are_read_is_an_error_of_an_env(pool: Any) -> None:
+    troubled = pool("info-alarm")
+    troubled.reset()
+    with pytest.raises(KeyboardInterrupt):
+        troubled.step(still(4))
+    troubled.set_attr("when", 2, env_id=[3])
+    troubled.set_attr("what", "info-large", env_id=[3])
+    assert troubled.step(still(4))[4]["_odd"].tolist() == [False, False, False, True]
+    assert_works(troubled)
+
+
 def test_a_letter_that_nobody_reads_ends_the_worker_that_closes_its_env(pool: Any, tmp_path: Path) -> None:
     troubled = pool("info-nowhere", who=3)
     troubled.reset()

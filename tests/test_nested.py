@@ -223,6 +223,20 @@ def test_an_action_array_that_nobody_keeps_is_made_anew_each_step(make: Any) -> 
 # observations that do not fit
 
 
+class Torn(dict[str, Any]):
+    """Its members cannot be had."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise OSError(f"no {key} today")
+
+
+def test_an_error_of_a_member_is_taken_for_its_absence(make: Any) -> None:
+    pool = make(envs.Nested, num_envs=2)
+    value = Torn(samples(0, 1)[0])
+    with pytest.raises(EnvError, match=r"raised OSError: no .* today"):
+        answer(pool, value)
+
+
 def answer(pool: Any, value: Any) -> Any:
     """The observation that comes back when env 0 returns `value`."""
     pool.reset()

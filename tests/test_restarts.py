@@ -114,6 +114,29 @@ def test_an_env_that_cannot_be_built_again_crashes_its_worker(fragile: Any, tmp_
     assert pool.step(ZEROS)[0].tolist() == [[0, 5], [1, 1], [2, 5]]
 
 
+def test_an_env_that_cannot_be_built_keeps_options_for_a_later_reset(
+    pool: Any, backend: str, tmp_path: Path
+) -> None:
+    fails = tmp_path / "fails"
+    fails.write_text("")
+    troubled = pool(
+        backend=backend,
+        num_threads=1,
+        env_kwargs=lambda env_id: {"what": fails.read_text() if env_id == 0 else "", "at": "__init__"},
+        on_error="restart",
+    )
+    troubled.reset()
+    troubled.set_attr("what", "ValueError", env_id=[0])
+    troubled.set_attr("at", "_step_envpool", env_id=[0])
+    fails.write_text("ValueError")
+    with pytest.raises(EnvError, match="env 0: __init__ raised"):
+        troubled.step(np.zeros(4, int))
+    assert troubled.reset([0], options={"option": 5})[0].tolist() == [[0, 0, 0, 0]]  # built in vain
+    fails.write_text("")
+    assert troubled.reset([0])[0][:, 3].tolist() == [0]
+    assert troubled.reset([0], options={"option": 5})[0][:, 3].tolist() == [5]
+
+
 def test_an_env_that_was_built_late_is_never_closed(fragile: Any, tmp_path: Path, journal: Journal) -> None:
     fail_in = tmp_path / "fail_in"
     fail_in.write_text("_step_envpool")

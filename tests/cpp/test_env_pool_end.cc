@@ -83,6 +83,28 @@ TEST(errand_passes_by_envs_in_flight) {
   CHECK_EQ(driven.stepper().calls(2, Call::kClose), 1);
 }
 
+TEST(errand_from_before_is_not_taken_for_one_of_its_successor) {
+  DrivenPool driven({.num_envs = 2, .batch_size = 2, .num_threads = 2});
+  for (const uint32_t env : {0U, 1U}) {
+    driven.gate(env).shut();
+    driven.plan(env).outcome = [&driven, env](Call call, uint64_t) {
+      if (call == Call::kApply) driven.gate(env).pass();
+      return Outcome::kOk;
+    };
+  }
+  driven.pool.start_errand(Request::kApply, {0});
+  driven.gate(0).await_arrivals(1);
+  driven.pool.start_errand(Request::kApply, {1});
+  driven.gate(1).await_arrivals(1);
+  driven.gate(0).open();
+  driven.await_idle(0);
+  CHECK(check::happens([&] { return driven.pool.arena().words().errands.complete(); }));
+  CHECK(!driven.pool.errand_done());
+  driven.gate(1).open();
+  driven.finish_errand();
+  CHECK_EQ(driven.stepper().calls(1, Call::kApply), 1);
+}
+
 TEST(errand_with_no_idle_env_is_done_at_once) {
   DrivenPool driven({.num_envs = 2, .batch_size = 1, .num_threads = 0});
   driven.send(driven.all());

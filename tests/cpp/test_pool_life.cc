@@ -95,13 +95,12 @@ TEST(pool_in_a_forked_child_lets_nobody_in) {
   Child child([&] {
     for (PoolLife* life : {&open, &busy}) {
       CHECK(life->forked());
-      CHECK_EQ(refusal([&] { life->refuse_fork(); }).kind, FaultKind::kForkedPoolError);
+      CHECK_EQ(refusal([&] { life->enter(); }).kind, FaultKind::kForkedPoolError);
       check_refused(*life, FaultKind::kForkedPoolError);
       CHECK_EQ(life->state(), PoolState::kForked);
     }
     busy.leave();  // an env that forked returns in the child, too
     check_refused(busy, FaultKind::kForkedPoolError);
-    closed.refuse_fork();
     check_refused(closed, FaultKind::kPoolClosedError);
   });
   CHECK(child.ends_well());
