@@ -44,12 +44,12 @@ def module_key(sources: dict[str, str], tool: compiler.Compiler) -> str:
 
 def build(
     description: Description,
-    modules: Path,
+    output_dir: Path | None,
     force: bool,
     report: Callable[[str], None],
     hooks: CompiledHooks | None = None,
 ) -> tuple[Path, str, bool]:
-    """The compiled module below `modules`, its key, and whether it was there already.
+    """The compiled module below `output_dir`, else at home; its key, and whether it was there already.
 
     Raises:
         BuildError: no compiler, or it refused the sources, which are kept in `failed/`; a hook that does
@@ -62,13 +62,16 @@ def build(
     tool = compiler.find_compiler()
     key = module_key(sources, tool)
     name = description.spec.name
+    modules, locks = records.home() / "modules", records.home() / "locks"
+    if output_dir is not None:  # where those may build, too, who have another home
+        modules, locks = output_dir, output_dir / ".locks"
     folder = modules / f"{name}-{key}"
     module = folder / compiler.extension_name(module_name(name))
     if module.exists() and not force:
         return module, key, True
     records.writable(modules)
-    locks = records.writable(records.home() / "locks")
-    lock = filelock.FileLock(locks / f"{name}-{key}.lock", timeout=compiler.BUILD_DEADLINE)
+    lock_file = records.writable(locks) / f"{name}-{key}.lock"
+    lock = filelock.FileLock(lock_file, timeout=compiler.BUILD_DEADLINE)
     try:
         with lock:
             if module.exists() and not force:

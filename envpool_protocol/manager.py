@@ -194,9 +194,10 @@ class CppWrapperGenerator:
         origin = origins.origin_of(source) if source.travels else None
         if origin is not None:
             _say_if_taken_over(source.task_id, origin)
-        modules = Path(output_dir).absolute() if output_dir else records.home() / "modules"
+        place = Path(output_dir).absolute() if output_dir else None
         report = report or (print if verbose else lambda line: None)
-        path, key, cached = build(description, modules, force, report, hooks_of(source, description))
+        hooks = hooks_of(source, description)
+        path, key, cached = build(description, place, force, report, hooks)
         if origin is not None:
             home = records.home()
             file = str(path.relative_to(home) if path.is_relative_to(home) else path)

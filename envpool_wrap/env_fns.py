@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from envpool_protocol import records
 from envpool_protocol.building import build
 from envpool_protocol.prebuilt import prebuilt_module
 from envpool_protocol.sources import Source, thunks
@@ -51,7 +50,7 @@ def pool_of(source: Source, env_type: str, compiled: bool, config: Mapping[str, 
     check_settings(settings, source)
     description = source.describe()
     if compiled:
-        path, key, _ = build(description, records.home() / "modules", False, lambda line: None)
+        path, key, _ = build(description, None, False, lambda line: None)
         module = registry.load_generated(path, key, source.name)
     else:
         module = prebuilt_module(description)

@@ -318,13 +318,16 @@ def test_home_that_cannot_be_written_is_named_with_the_way_out_before_anything_i
     assert "set ENVPOOL_WRAP_HOME" in error and cold_user.builds == 0
 
 
+@pytest.mark.parametrize("output_dir", [None, "shared"], ids=["at home", "where several homes build"])
 def test_builder_that_never_ends_does_not_hold_the_others_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    output_dir: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ENVPOOL_WRAP_HOME", str(tmp_path))
     monkeypatch.setattr(compiler, "BUILD_DEADLINE", 0.1)
     sources, tool = CppWrapperGenerator.render(Counting), compiler.find_compiler()
-    lock = records.home() / "locks" / f"Counting-{building.module_key(sources, tool)}.lock"
+    locks = Path(output_dir, ".locks") if output_dir else records.home() / "locks"
+    lock = locks / f"Counting-{building.module_key(sources, tool)}.lock"
     lock.parent.mkdir(parents=True)
     holding = """if True:
         import sys, filelock
@@ -339,5 +342,5 @@ def test_builder_that_never_ends_does_not_hold_the_others_for_ever(
         with pytest.raises(
             BuildError, match=r"another process has been building Counting for too long; it holds"
         ):
-            generate(Counting)
+            generate(Counting, output_dir=output_dir)
         other.communicate()
