@@ -111,10 +111,10 @@ struct EnvpoolModule {
   const EnvpoolLeaf* obs;
   const EnvpoolLeaf* actions;
   // Declared info: its leaves, then for each node but the root a bool: whether the env's info had it.
-  int32_t num_info;
-  int32_t num_info_nodes;
-  const EnvpoolLeaf* info;
-  const EnvpoolInfoNode* info_nodes;
+  int32_t num_info = 0;
+  int32_t num_info_nodes = 0;
+  const EnvpoolLeaf* info = nullptr;
+  const EnvpoolInfoNode* info_nodes = nullptr;
   bool has_truncated;         // hooks: _truncated_envpool is to be called
   bool has_info;              // hooks: _info_envpool is to be called
   bool obs_takes_out;         // hooks: _make_obs_envpool is given `out`
@@ -126,14 +126,14 @@ struct EnvpoolModule {
   // A new reference to what the env is handed, or null with the Python error set.
   PyObject* (*make_action)(EnvpoolCall* call);
   // The same of what it writes an observation into: arrays over the row, which are in call->outs, too.
-  PyObject* (*make_out)(EnvpoolCall* call);
+  PyObject* (*make_out)(EnvpoolCall* call) = nullptr;
   // Each returns kNoHook, or what failed with the Python error set. One set per api: py_hooks.h, py_envs.h.
   EnvpoolHook (*reset)(EnvpoolCall* call);
   EnvpoolHook (*step)(EnvpoolCall* call);
   EnvpoolHook (*close)(EnvpoolCall* call);
   // The hooks as machine code, or null; and with bounds of indices checked.
-  const EnvpoolKernel* kernel;
-  const EnvpoolKernel* checked_kernel;
+  const EnvpoolKernel* kernel = nullptr;
+  const EnvpoolKernel* checked_kernel = nullptr;
 };
 
 }  // extern "C"

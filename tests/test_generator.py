@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import subprocess
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pybind11
 import pytest
 from envs import Counting, Faulty, Nested, Telling
 from gymnasium import spaces
@@ -105,6 +107,14 @@ def test_cpp_types_have_the_sizes_of_the_table(tmp_path: Path) -> None:
     (tmp_path / "sizes.cc").write_text(f"#include <cstdint>\n{checks}\n")
     command = [compiler.find_compiler().path, "-std=c++20", "-fsyntax-only", "sizes.cc"]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+
+
+def test_strict_flags_of_a_user_are_a_reason_to_refuse_our_sources() -> None:
+    strict = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-fsyntax-only"]
+    folders = (resources.include_dir(), sysconfig.get_path("include"), pybind11.get_include())
+    sources = [*GOLDEN.glob("*/env.cc"), GOLDEN / "Counting" / "module.cc"]
+    command = [compiler.find_compiler().path, *strict, *(f"-I{folder}" for folder in folders), *sources]
+    subprocess.run(command, check=True, timeout=100)
 
 
 # Odd spaces: one module with all of them, since compiling is what is tested

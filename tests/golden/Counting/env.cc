@@ -8,7 +8,7 @@ namespace {
 
 using namespace envpool;
 
-PyObject* keys[1] = {};
+[[maybe_unused]] PyObject* keys[1] = {};
 
 constexpr int64_t obs_0_shape[] = { 3 };
 constexpr int64_t action_0_shape[] = { 1 };

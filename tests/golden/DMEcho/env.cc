@@ -8,7 +8,7 @@ namespace {
 
 using namespace envpool;
 
-PyObject* keys[7] = {};
+[[maybe_unused]] PyObject* keys[7] = {};
 
 constexpr int64_t obs_1_lows[] = { 0 };
 constexpr int64_t obs_1_highs[] = { 3 };

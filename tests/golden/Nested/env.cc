@@ -8,7 +8,7 @@ namespace {
 
 using namespace envpool;
 
-PyObject* keys[9] = {};
+[[maybe_unused]] PyObject* keys[9] = {};
 
 constexpr int64_t obs_1_lows[] = { -1 };
 constexpr int64_t obs_1_highs[] = { 2 };

@@ -8,7 +8,7 @@ namespace {
 
 using namespace envpool;
 
-PyObject* keys[7] = {};
+[[maybe_unused]] PyObject* keys[7] = {};
 
 constexpr int64_t obs_0_shape[] = { 1 };
 constexpr int64_t action_0_lows[] = { 0 };
