@@ -287,6 +287,17 @@ def test_a_class_that_makes_a_batch_itself(build: Any) -> None:
     assert build(Batch, {"env_num": 5, "device_id": 2}, 6).pool.env.device_id == 2
 
 
+def test_what_a_batch_has_besides_is_its_own(build: Any) -> None:
+    env = build(Batch, {"num_envs": 3})
+    env.pool.env.cumulative_returns = torch.arange(3.0)
+    assert env.cumulative_returns.tolist() == [0, 1, 2] and env.limits is env.pool.env.limits
+    for one in (env, build(Lengths, {"num_envs": 3})):
+        assert not hasattr(one, "no_such_thing")
+    assert not hasattr(build(Lengths, {"num_envs": 3}), "cumulative_returns"), "each env has one"
+    with pytest.raises(AttributeError):
+        copy.copy(ElegantRLVecEnv.__new__(ElegantRLVecEnv)).pool  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("env_class", "args", "message"),
     [
