@@ -336,6 +336,24 @@ def test_missing_dimensions_are_named() -> None:
         assert env.step(2)[0].tolist() == [0, 0]
 
 
+class Silent(Lengths):
+    """Has no info to tell, as some of ElegantRL's own envs."""
+
+    def reset(self, seed: int | None = None) -> Any:
+        return super().reset(seed)[0], None
+
+    def step(self, action: Any) -> Any:
+        return *super().step(action)[:4], None
+
+
+def test_envs_whose_info_is_none(build: Any) -> None:
+    one = build(Silent, {})
+    assert one.reset()[1]["elapsed_step"] == 0 and one.step(np.zeros(1, np.float32))[4]["elapsed_step"] == 1
+    several = build(Silent, {"num_envs": 2}, seed=0)
+    assert lists(several.reset()[0]) == [[[7, 0, 1, 0], [7, 0, 2, 0]]]
+    assert lists(several.step(torch.zeros(2, 1))[2]) == [[True, False]]
+
+
 def test_batches_that_do_not_do() -> None:
     with pytest.raises(ConfigError, match="Batch makes a batch of envs itself; leave it out"):
         build_env(Batch, {"if_build_vec_env": True})
