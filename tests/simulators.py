@@ -106,8 +106,9 @@ class ForeignPoints(Points):
         return Foreign(obs), info
 
     def step(self, action: Any) -> Any:
-        *arrays, _ = super().step(action)
-        return (*map(Foreign, arrays), {})
+        *arrays, info = super().step(action)
+        finals = {key: Foreign(info[key]) for key in ("final_obs", "_final_obs")}
+        return (*map(Foreign, arrays), {**info, **finals})
 
 
 class Nested(VectorEnv):

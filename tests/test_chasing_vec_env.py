@@ -183,6 +183,11 @@ def test_elegantrls_face_in_lockstep_with_the_bare_env(device_id: int, pooled: A
         assert torch.equal(mine[4]["final_obs"][ended], theirs[4]["final_obs"][ended])
 
 
+def test_what_the_bare_env_has_besides_is_read_through_elegantrls_face(pooled: Any, chasing: Any) -> None:
+    env = ElegantRLVecEnv(pooled(chasing(dim=3, env_num=4, device_id=-1)))
+    assert (env.dim, env.target_return) == (3, 6.3)
+
+
 def test_build_env_makes_as_many_as_asked_for(chasing: Any) -> None:
     args = {"env_name": "ChasingVecEnv", "num_envs": 8, "state_dim": 8, "max_step": 50}
     with build_env(chasing, args) as env:

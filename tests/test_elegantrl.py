@@ -287,6 +287,17 @@ def test_a_class_that_makes_a_batch_itself(build: Any) -> None:
     assert build(Batch, {"env_num": 5, "device_id": 2}, 6).pool.env.device_id == 2
 
 
+def test_what_a_batch_has_besides_is_its_own(build: Any) -> None:
+    env = build(Batch, {"num_envs": 3})
+    env.pool.env.cumulative_returns = torch.arange(3.0)
+    assert env.cumulative_returns.tolist() == [0, 1, 2] and env.limits is env.pool.env.limits
+    for one in (env, build(Lengths, {"num_envs": 3})):
+        assert not hasattr(one, "no_such_thing")
+    assert not hasattr(build(Lengths, {"num_envs": 3}), "cumulative_returns"), "each env has one"
+    with pytest.raises(AttributeError):
+        copy.copy(ElegantRLVecEnv.__new__(ElegantRLVecEnv)).pool  # noqa: B018
+
+
 @pytest.mark.parametrize(
     ("env_class", "args", "message"),
     [
@@ -323,6 +334,24 @@ def test_missing_dimensions_are_named() -> None:
     with build_env(Bare, {"state_dim": [2], "action_dim": 3, "if_discrete": True}) as env:
         env.reset()
         assert env.step(2)[0].tolist() == [0, 0]
+
+
+class Silent(Lengths):
+    """Has no info to tell, as some of ElegantRL's own envs."""
+
+    def reset(self, seed: int | None = None) -> Any:
+        return super().reset(seed)[0], None
+
+    def step(self, action: Any) -> Any:
+        return *super().step(action)[:4], None
+
+
+def test_envs_whose_info_is_none(build: Any) -> None:
+    one = build(Silent, {})
+    assert one.reset()[1]["elapsed_step"] == 0 and one.step(np.zeros(1, np.float32))[4]["elapsed_step"] == 1
+    several = build(Silent, {"num_envs": 2}, seed=0)
+    assert lists(several.reset()[0]) == [[[7, 0, 1, 0], [7, 0, 2, 0]]]
+    assert lists(several.step(torch.zeros(2, 1))[2]) == [[True, False]]
 
 
 def test_batches_that_do_not_do() -> None:

@@ -50,6 +50,11 @@ def test_a_hung_env_is_not_named(pool: Any, how: str, tmp_path: Path, monkeypatc
         assert {path.name for path in tmp_path.iterdir()} >= {"closed-2", "closed-3"}
 
 
+def test_workers_have_another_name_than_docs_errors_asks_for_the_stacks(pool: Any) -> None:
+    for pid in pids_of(pool()):
+        assert b"envpool_wrap/worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 @pytest.mark.parametrize("at", ["_close_envpool", "_reset_envpool"])
 def test_a_hung_env_keeps_close_from_ending(pool: Any, at: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("envpool_wrap.core.CLOSE_DEADLINE", 1.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from envs import Counting, Gated, idle_actions, until
 
-from envpool_protocol.errors import PoolTimeout
+from envpool_protocol.errors import ActionError, PoolTimeout
 
 
 def test_rows_come_back_in_another_order_than_asked_for(make: Any, backend: str) -> None:
@@ -122,6 +122,26 @@ def test_sending_more_after_a_short_recv_was_cut_off_loses_rows(make: Any, backe
             got.append(pool.recv()[4]["env_id"].tolist())
     assert list(map(len, got)) == [2, 1]
     assert sorted(got[0] + got[1]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_a_reset_of_less_than_a_batch_hangs_or_loses_rows(make: Any, backend: str) -> None:
+    """In an asynchronous pool it is queued, and what comes back are the first envs ready."""
+    pool = make(Gated, num_envs=3, batch_size=2, backend=backend, num_threads=3)
+    pool.reset()
+    pool.recv(reset=True)
+    Gated.shut(0)
+    pool.send(np.zeros(2, int), [0, 1])
+    Gated.await_entered(0)
+    until(lambda: pool.stats()["steps"][1] == 1)
+    with pytest.raises(ActionError, match="env 0 is still in flight"):
+        pool.reset([2, 0])
+    obs, info = pool.reset([2])
+    assert (info["env_id"].tolist(), info["elapsed_step"].tolist()) == ([1, 2], [1, 0])
+    assert obs.tolist() == [[1, 1], [2, 0]]
+    Gated.open(0)
+    assert pool.recv()[4]["env_id"].tolist() == [0]
+    assert pool.reset([2])[1]["env_id"].tolist() == [2]
 
 
 def test_async_reset_in_a_synchronous_pool_is_several_batches(make: Any, backend: str) -> None:

@@ -16,7 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from envs import Counting
 from gymnasium.vector import VectorEnv
+from gymnasium.vector.utils import batch_space
+from plain_envs import DMEcho, OldEcho
 from ray_envs import Camera, Logged, Odd, Secretive, Sleeper, Toy, quietly
 
 import envpool_wrap
@@ -519,6 +522,28 @@ def test_backends_of_the_actors(ray_pool: Any) -> None:
     config = pool.config
     assert (config["backend"], config["worker_backend"], config["num_threads"]) == ("ray", "process", 2)
     assert (config["num_workers"], config["envs_per_worker"], config["num_envs"]) == (3, 2, 6)
+
+
+def make_old(row: int) -> Any:
+    return OldEcho(ends_after=2 + row)
+
+
+def make_dm(row: int) -> Any:
+    return DMEcho(ends_after=2 + row)
+
+
+@both_lanes
+@pytest.mark.parametrize("make_env", [Counting, make_old, make_dm], ids=["hooks", "gym", "dm_env"])
+def test_envs_of_another_kind_differ_from_those_without_actors(ray_pool: Any, make_env: Any) -> None:
+    pool = ray_pool(make_env)
+    fns = [partial(make_env, row) for row in range(W * E)]
+    with envpool_wrap.from_env_fns(fns, "gym", backend="inline", seed=0) as own:
+        actions = batch_space(own.spec.gymnasium_action_space, W * E)
+        actions.seed(0)
+        same(pool.reset(), own.reset())
+        for _ in range(8):
+            action = actions.sample()
+            same(pool.step(action), own.step(action))
 
 
 def test_an_id_of_gymnasium(ray_pool: Any) -> None:

@@ -106,6 +106,22 @@ def test_arrays_that_only_hold_memory_are_refused_or_copied() -> None:
         BatchedPool(ForeignPoints(xp)).reset()
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize("copy", [False, True])
+def test_such_arrays_in_info_are_left_as_they_are_or_written_again(copy: bool) -> None:
+    import array_api_compat.torch as xp
+
+    venv = ForeignPoints(xp)
+    pool = BatchedPool(venv, array="torch", copy=copy)
+    pool.reset()
+    infos = [pool.step(xp.asarray(ACTION))[-1] for _ in range(3)]
+    assert {type(info[key]) for info in infos for key in ("final_obs", "_final_obs")} == {type(venv.obs)}
+    assert [info["name"] for info in infos] == ["points"] * 3
+    assert lists(infos[1]["_final_obs"]) == [[True, False, False] if copy else [False, True, False]]
+    assert lists(infos[1]["final_obs"]) == [[[2, 2], [4, 2], [6, 2]] if copy else [[1, 1], [6, 3], [9, 3]]]
+    assert (address(infos[1]["final_obs"]) == address(venv.final)) is not copy
+
+
 # ---- no host read ----
 
 

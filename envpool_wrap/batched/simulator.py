@@ -33,6 +33,7 @@ class Simulator:
 
     arrays: Arrays  # given out
     _native: Arrays  # the simulator's own, or `arrays` where those do not compute
+    _held: type | tuple[()] = ()  # the type of the simulator's arrays, where those do not compute
     _episodes: Episodes | None = None
 
     def __init__(self, venv: Any, array: str, autoreset_mode: Any, copy: bool) -> None:
@@ -123,6 +124,8 @@ class Simulator:
         else:
             self.arrays = read_as(self._array, first, expected.name)
             self._native = native or self.arrays
+        if native is None:
+            self._held = type(first)
         self._episodes = Episodes(self._native, self.mode, self.num_envs)
         xp = self._native.xp
         self.env_id = self._given(xp.arange(self.num_envs, dtype=xp.int32, device=self._native.device))
@@ -132,7 +135,7 @@ class Simulator:
             raise SpecError(f"info is a {type(info).__name__}; expected a dict")
         *columns, elapsed = map(self._given, counted)
         leaves = [self._own(self._taken(*pair, SpecError)) for pair in self._obs.leaves(obs)]
-        if info and (self._copy or self.arrays is not self._native):
+        if info and (self._copy or self._held or self.arrays is not self._native):
             info = self._given_info(info)
         ids = {"env_id": self.env_id, "players": {"env_id": self.env_id}, "elapsed_step": elapsed}
         return self._obs.build(leaves), *columns, {**(info or {}), **ids}
@@ -141,6 +144,8 @@ class Simulator:
         """An info with the simulator's arrays as those given out; whatever else it holds stays as it is."""
         if isinstance(value, Mapping):
             return {key: self._given_info(member) for key, member in value.items()}
+        if isinstance(value, self._held):
+            value = self._native.take(value, "an array of info", SpecError)
         return self._own(value) if self._native.holds(value) else value
 
     def _own(self, array: Any) -> Any:

@@ -19,7 +19,7 @@ from envpool_wrap.faces.gym import TuplePool
 from envpool_wrap.imports import needs
 from envpool_wrap.integrations.closing import closed_on_error
 from envpool_wrap.integrations.elegantrl_args import EnvArgs
-from envpool_wrap.integrations.elegantrl_batch import checked_actions, from_elegantrl
+from envpool_wrap.integrations.elegantrl_batch import ElegantRLBatch, checked_actions, from_elegantrl
 from envpool_wrap.integrations.elegantrl_face import ElegantRLFace
 from envpool_wrap.pool import Pool
 
@@ -81,7 +81,8 @@ class ElegantRLVecEnv(ElegantRLFace):
     `state` has the first one of the next episode, and `info["final_obs"]`, where `info["_final_obs"]`, the
     last one of this.
 
-    Tensors on the CPU share memory with the pool's arrays, which are yours, where the dtype is the same.
+    Tensors on the CPU share memory with the pool's arrays, which are yours, where the dtype is the same. All
+    else that a batch of envs has, such as `cumulative_returns`, is its own.
 
     Attributes:
         device: where the tensors are. ElegantRL's other attributes are there, too.
@@ -193,6 +194,13 @@ class ElegantRLVecEnv(ElegantRLFace):
                 f"between devices unseen; use ElegantRLVecEnv(..., device={str(tensor.device)!r})"
             )
         return tensor if dtype is None else tensor.to(dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        pool = self.__dict__.get("pool")
+        if name.startswith("_") or pool is None or isinstance(pool, Pool):  # whose envs have one each
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        batch = getattr(pool, "venv", pool)
+        return getattr(batch.env if isinstance(batch, ElegantRLBatch) else batch, name)
 
 
 def _whole(final_obs: Any, obs: Any) -> Any:

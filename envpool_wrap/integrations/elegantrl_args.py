@@ -208,7 +208,10 @@ def one_env(source: Source, envid: int, told: Mapping[str, Any]) -> Any:
 
 
 class SpacedEnv:
-    """An env without spaces, given them; its states become float32, which is what ElegantRL computes with."""
+    """An env without spaces, given them.
+
+    Its states become float32, which is what ElegantRL computes with, and an info that is None an empty one.
+    """
 
     def __init__(self, env: Any, dims: Dims) -> None:
         self.env = env
@@ -216,11 +219,14 @@ class SpacedEnv:
 
     def reset(self, **kwargs: Any) -> Any:
         answer = self.env.reset(**kwargs)
-        return (_float32(answer[0]), *answer[1:]) if isinstance(answer, tuple) else _float32(answer)
+        if not isinstance(answer, tuple):
+            return _float32(answer)
+        state, *others = answer
+        return (_float32(state), *map(_info, others))
 
     def step(self, action: Any) -> Any:
-        state, *others = self.env.step(action)
-        return (_float32(state), *others)
+        state, *outcome, info = self.env.step(action)
+        return (_float32(state), *outcome, _info(info))
 
     def __getattr__(self, name: str) -> Any:
         if name == "env":  # not set yet
@@ -230,6 +236,10 @@ class SpacedEnv:
 
 def _float32(state: Any) -> Any:
     return np.asarray(state, np.float32)
+
+
+def _info(info: Any) -> Any:
+    return {} if info is None else info
 
 
 def _parameters(env_class: type) -> tuple[list[str], bool]:
