@@ -88,7 +88,8 @@ def space_from_description(description: Mapping[str, Any], library: Literal["gym
     if kind == "Tuple":
         return spaces.Tuple([child for _, child in children])
     space = spaces.Dict(OrderedDict(children))
-    space.sort_keys = False  # else gymnasium's batch_space would sort what is in its own order here
+    # What gymnasium makes of a Dict (batch_space, FilterObservation) has its keys sorted, if this says so.
+    space.sort_keys = list(space.spaces) == sorted(space.spaces)
     return space
 
 

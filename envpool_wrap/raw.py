@@ -62,16 +62,11 @@ class Tables:
         self.state_leaves = [*_STATE.values(), *(leaf.name for leaf in told)]
         self.state_keys = [*_STATE, *(_key(leaf) for leaf in told)]
         self.action_keys = ["env_id", "players.env_id", *(leaf.name for leaf in spec.action.leaves)]
-        scalar: dict[str, Any] = {
-            "env_id": np.int32,
-            "elapsed_step": np.int32,
-            "step_type": np.int32,
-            "discount": np.float32,
-        }
-        scalar |= {"reward": spec.reward.numpy, "done": np.bool_, "trunc": np.bool_}
-        engine = [_plain(scalar[leaf]) for leaf in _STATE.values()]
+        scalar = {leaf: _plain(np.int32) for leaf in ("env_id", "elapsed_step", "step_type")}
+        scalar |= {leaf: _plain(np.bool_) for leaf in ("done", "trunc")}
+        scalar |= {"reward": _plain(spec.reward.numpy), "discount": _plain(np.float32, (0.0, 1.0))}
         self.state_spec = [
-            *engine,
+            *(scalar[leaf] for leaf in _STATE.values()),
             *_specs(spec.obs, self.description.observation_space),
             *(_specs(spec.info, self.description.info_space) if self.description.info_space else ()),
         ]
@@ -166,10 +161,10 @@ def _specs(spec: Any, description: Any) -> list[Any]:
     return [_bounded(leaf, single) for leaf, single in zip(spec.leaves, leaf_spaces(space), strict=True)]
 
 
-def _plain(dtype: Any) -> tuple[Any, ...]:
+def _plain(dtype: Any, bounds: tuple[Any, Any] | None = None) -> tuple[Any, ...]:
     dtype = np.dtype(dtype)
     info: Any = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype) if dtype.kind == "f" else None
-    bounds = (info.min, info.max) if info else (False, True)
+    bounds = bounds or ((info.min, info.max) if info else (False, True))
     return (dtype, [], tuple(map(operator.methodcaller("item"), map(dtype.type, bounds))), ([], []))
 
 

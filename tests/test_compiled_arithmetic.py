@@ -118,6 +118,31 @@ def test_arrays_of_float32(drive: Any) -> None:
         assert_equal(driven, xs=xs, ys=ys)
 
 
+class Widened(Plain):
+    """What Python makes a float of before it computes."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (9,), np.float64)
+    state_envpool = {"xs": (np.float32, (2,))}
+
+    def _make_obs_envpool(self, out: Any) -> None:  # type: ignore[override]
+        x, y = self.xs
+        out[0] = float(x)
+        out[1] = float(x) * float(y)
+        out[2] = float(self.xs[0]) / 3
+        out[3] = math.sin(x)
+        out[4] = math.exp(float(x))
+        out[5] = math.atan2(y, x)
+        out[6] = math.sqrt(abs(x))
+        out[7] = math.floor(x)
+        out[8] = math.pow(y, 2)
+
+
+def test_functions_of_floats_are_of_doubles_whatever_they_are_given(drive: Any) -> None:
+    driven = drive(Widened)
+    for x, y in itertools.product((0.1, -0.3, 2.5, -7.25, 1e-30), (0.7, 1e20)):
+        assert_equal(driven, xs=np.array([x, y], np.float32))
+
+
 class Ints(Plain):
     """Integers, as long as what comes out has 64 bits."""
 

@@ -249,6 +249,18 @@ def test_a_nested_space_has_other_leaves_in_their_spec(
     assert list(spec.gymnasium_action_space) == ["action"]
 
 
+def test_bounds_of_a_matrix_have_no_shape_in_their_spec(
+    envpool: ModuleType, theirs: Any, echo_task: Any
+) -> None:
+    lows, highs = np.float32([[0, 1], [2, 3]]), np.float32([[9, 8], [7, 6]])
+    task_id = echo_task(spaces.Box(lows, highs))
+    spec = envpool.make_spec(task_id, num_envs=2)
+    pool = theirs(task_id, "dm")
+    for one in (spec.observation_spec().obs, spec.action_spec(), pool.observation_spec().obs):
+        assert (one.minimum.tolist(), one.maximum.tolist()) == (lows.tolist(), highs.tolist())
+    assert spec.state_array_spec["discount"].maximum == 1
+
+
 def test_data_of_their_layer_is_outside_of_its_space(theirs: Any, echo_task: Any) -> None:
     pool = theirs(echo_task(DICTS), num_envs=2)
     obs, _ = pool.reset()

@@ -67,6 +67,7 @@ def test_specs_do_not_tell_dtype_shape_and_bounds(raw: Any) -> None:
     assert state["done"][:2] == (np.dtype(bool), [])
     assert state["reward"][:2] == (np.dtype(np.float32), [])
     assert state["info:env_id"][:2] == (np.dtype(np.int32), [])
+    assert state["discount"] == (np.dtype(np.float32), [], (0.0, 1.0), ([], []))
     assert action["action"] == (np.dtype(np.int64), [], (-2, 2), ([], []))
     assert pool._spec._config_values[spec._config_keys.index("num_envs")] == 2
 

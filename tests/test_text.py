@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,6 +82,11 @@ def test_text_of_the_dm_face_does_not_fit_its_spec(make_said: Any) -> None:
     assert (obs.dtype, obs.shape) == (np.dtype("U5"), (2,))
     spec = pool.observation_spec().obs["say"]
     assert (spec.dtype, spec.shape, pool.action_spec()["say"].dtype) == (obs.dtype, (), obs.dtype)
+    for one in (spec, pool.action_spec()["say"], pickle.loads(pickle.dumps(spec)), spec.replace(name="x")):
+        assert [one.validate(text).dtype for text in (*obs, "", "abc")] == [np.dtype("U5")] * 4
+        for wrong in ("abcdef", b"ab", 3, ["ab"]):
+            with pytest.raises(ValueError, match=r"Expected (dtype|shape)"):
+                one.validate(wrong)
 
 
 def test_text_of_the_raw_class_is_lost(echo_task: Any) -> None:

@@ -125,6 +125,10 @@ WRAPPERS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "DictInfoToList": (Chatty, wrappers.DictInfoToList),
     "DtypeObservation": (Chatty, lambda env: wrappers.DtypeObservation(env, np.float64)),
     "FilterObservation": (Apart, lambda env: wrappers.FilterObservation(env, ["a"])),
+    "FilterObservation, FlattenObservation": (
+        Apart,
+        lambda env: wrappers.FlattenObservation(wrappers.FilterObservation(env, ["b", "a"])),
+    ),
     "FlattenObservation": (Apart, wrappers.FlattenObservation),
     "NormalizeObservation": (Chatty, wrappers.NormalizeObservation),
     "NormalizeReward": (Chatty, wrappers.NormalizeReward),

@@ -5,11 +5,14 @@ x << n, x >> n  of n < 0 raise; n of 64 and more leaves nothing, where machine c
 ~flag           is refused: Python's is an integer
 u // n, u % n   of a uint64 and a signed integer are refused: Numba takes both as signed
 np.mod(x, y), np.floor_divide(x, y)   and `%`, `//` of float arrays: exact, and with NumPy's signs of zeros
+float(x), math.sin(x), …   of a float32 are in double precision
 """
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ _KINDS = ((types.Boolean, "b"), (types.Integer, "i"), (types.Float, "f"))
 _POWERS = (operator.pow, operator.ipow)
 _LEFT, _RIGHT = (operator.lshift, operator.ilshift), (operator.rshift, operator.irshift)
 _DIVISIONS = (operator.floordiv, operator.ifloordiv, operator.mod, operator.imod)
+_OF_DOUBLES = {float, *filter(callable, vars(math).values())}
 
 
 def kind_of(kind: Any) -> str | None:
@@ -36,6 +40,12 @@ def fits(kind: Any, dtype: np.dtype[Any]) -> bool:
     """Whether numbers of a type are kept in that dtype without another kind of cast than a narrower one."""
     letter = kind_of(kind)
     return letter is not None and letter in FITS[dtype.kind]
+
+
+def taken_as(function: Any, given: Sequence[Any]) -> tuple[Any, ...]:
+    """The types that a function takes arguments of these types as."""
+    doubles = isinstance(function, types.Function) and function.typing_key in _OF_DOUBLES
+    return tuple(types.float64 if doubles and kind == types.float32 else kind for kind in given)
 
 
 def lower_binop(lower: Any, result: Any, expr: Any, op: Any) -> Any:

@@ -84,6 +84,9 @@ class KernelTyping(typing.Context):
                 return ClassConstant(val)
             raise
 
+    def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
+        return super().resolve_function_type(func, arithmetic.taken_as(func, args), kws)
+
     def resolve_setattr(self, target: Any, attr: str, value: Any) -> Any:
         from envpool_protocol.compiled.assignments import set_signature
         from envpool_protocol.compiled.self_types import StateType

@@ -52,6 +52,19 @@ def state_specs(space: SpaceSpec, described: Any, config: Any) -> Any:
     return state(*(facts[field] for field in state._fields))
 
 
+class TextArray(dm_env.specs.Array):  # type: ignore[misc]
+    """Strings of at most so many characters. NumPy's dtype of a str that has fewer is another one."""
+
+    def validate(self, value: Any) -> Any:
+        value = np.asarray(value)
+        if value.dtype.kind == "U" and value.dtype.itemsize <= self.dtype.itemsize:
+            value = value.astype(self.dtype)
+        return super().validate(value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.shape, self.dtype, self.name)
+
+
 def array_specs(space: SpaceSpec, described: Any) -> Any:
     """dm_env's specs of the leaves of a gymnasium space, nested as it is."""
     specs = [_array_spec(*pair) for pair in zip(space.leaves, leaf_spaces(described), strict=True)]
@@ -63,7 +76,7 @@ def _array_spec(leaf: Leaf, space: Any) -> Any:
         return dm_env.specs.DiscreteArray(leaf.high + 1, leaf.dtype.numpy, leaf.name)
     if leaf.kind == "text":
         dtype, shape = leaf.element
-        return dm_env.specs.Array(shape, dtype, leaf.name)
+        return TextArray(shape, dtype, leaf.name)
     if leaf.dtype.numpy.kind == "f" and np.isneginf(space.low).all() and np.isposinf(space.high).all():
         return dm_env.specs.Array(leaf.shape, leaf.dtype.numpy, leaf.name)
     bounds = (space.low, space.high) if leaf.low is None else (leaf.low, leaf.high)

@@ -15,6 +15,8 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from envpool_protocol import records
 from envpool_protocol.cpp_text import class_names
 from envpool_protocol.descriptions import Description
@@ -27,7 +29,7 @@ from envpool_wrap.registry import find
 
 with needs("envpool", envpool="1.2"):  # older ones have another registry, and classes for old gym in it
     from envpool.python.dm_envpool import DMEnvPoolMeta
-    from envpool.python.env_spec import EnvSpecMeta
+    from envpool.python.env_spec import EnvSpecMeta, EnvSpecMixin
     from envpool.python.envpool import EnvPoolMixin
     from envpool.python.gymnasium_envpool import GymnasiumEnvPoolMeta
     from envpool.registration import registry
@@ -57,7 +59,8 @@ def _class(module: ModuleType, task_id: str, kind: str) -> Any:
     name = description.spec.name
     raw_spec, raw_pool = (getattr(module, raw) for raw in class_names(name))
     if kind == "spec":
-        return EnvSpecMeta(f"{name}EnvSpec", (raw_spec,), {**_spaces(description), "__module__": __name__})
+        told = {**_spaces(description), **_ARRAY_SPECS, "__module__": __name__}
+        return EnvSpecMeta(f"{name}EnvSpec", (raw_spec,), told)
     _check_names(description, kind)
     meta, api = {"dm": (DMEnvPoolMeta, "DM"), "gymnasium": (GymnasiumEnvPoolMeta, "Gymnasium")}[kind]
     added = {"close": _close, "xla": _xla, "__module__": __name__}
@@ -96,6 +99,22 @@ def _spaces(description: Description) -> dict[str, Any]:
         return property(lambda spec: getattr(own, name))
 
     return {name: told(name) for name in names}
+
+
+def _array_specs(name: str) -> property:
+    """EnvPool's, with bounds in the shape of the array: raw specs have those of its elements in one row."""
+
+    def told(spec: Any) -> dict[str, Any]:
+        specs: dict[str, Any] = getattr(EnvSpecMixin, name).fget(spec)
+        for one in specs.values():
+            bounds = (one.minimum, one.maximum)
+            one.minimum, one.maximum = (np.reshape(b, one.shape) if np.ndim(b) else b for b in bounds)
+        return specs
+
+    return property(told)
+
+
+_ARRAY_SPECS = {name: _array_specs(name) for name in ("state_array_spec", "action_array_spec")}
 
 
 def _with_dicts(space: Mapping[str, Any]) -> Mapping[str, Any]:
