@@ -133,6 +133,8 @@ $(VENV)/pyvenv.cfg:
 
 $(VENV)/core.stamp: $(VENV)/pyvenv.cfg pyproject.toml CMakeLists.txt $(wildcard cpp_core/*.h cpp_core/*.cc)
 	$(BIN)/python $(PIP_INSTALL) --editable .
+	@# Many tests start Pythons, which may have been told not to keep what they compile.
+	@$(BIN)/python -m compileall -q envpool_protocol envpool_wrap
 	@touch $@
 
 # The package is there already: pip adds what the extra lacks.
