@@ -110,7 +110,8 @@ class EnvPool {
     std::iota(envs.begin(), envs.end(), 0U);
     return envs;
   }
-  // A count alone does not tell: a death leaves it short, and an env may be done with an errand from before.
+  // The count alone does not tell: after a death it says nothing (wake_at_every_count), and it may hold an
+  // env that is done with an errand from before.
   bool errand_done() const {
     return arena().words().errands.complete() &&  // pairs with count_done()
            std::none_of(errand_.begin(), errand_.end(), [this](uint32_t env) { return is_busy(env); });
